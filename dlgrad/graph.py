@@ -1,0 +1,195 @@
+"""The lazy tensor graph: nodes that know shape, dtype and device, and compute nothing yet.
+
+Floor 1.  The functions below are the only makers of nodes; they take arguments that the
+user-facing functions above have already checked and promoted.  A node's value is always the
+row-major block of its shape.  `engine.realize` turns a node into a BUFFER in place, so every
+graph that refers to it sees the memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from dlgrad.dtype import BOOL, DType, bool_
+from dlgrad.ops import (
+    OPS,
+    BufferOps,
+    ElementwiseOps,
+    MatrixOps,
+    MovementOps,
+    Op,
+    ReduceOps,
+    Result,
+)
+from dlgrad.shape import Shape, View
+
+
+class Node:
+    """One value of the graph: `op` applied to the nodes in `src`, with the argument `arg`."""
+
+    __slots__ = ("op", "src", "arg", "dtype", "shape", "device", "__weakref__")
+
+    def __init__(
+        self, op: Op, src: tuple[Node, ...], arg: Any, dtype: DType, shape: Shape, device: str
+    ) -> None:
+        self.op = op
+        self.src = src
+        self.arg = arg
+        self.dtype = dtype
+        self.shape = shape
+        self.device = device
+
+    @property
+    def numel(self) -> int:
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel * self.dtype.itemsize
+
+    @property
+    def is_realized(self) -> bool:
+        return self.op is BufferOps.BUFFER
+
+    def become_buffer(self, buffer: Any) -> None:
+        """Turns this node into realised memory; what it was made from is let go."""
+        self.op, self.src, self.arg = BufferOps.BUFFER, (), buffer
+
+    def __repr__(self) -> str:
+        return f"<{self.op.value} {self.dtype.name} {list(self.shape)} {self.device}>"
+
+
+class Contraction(NamedTuple):
+    """How many dimensions of a matmul's operands belong to each group.
+
+    a: [batch..., m..., k...], b: [batch..., k..., n...], result: [batch..., m..., n...]:
+    result = sum over k of a * b.  A convolution has several dimensions in m, n and k.
+    """
+
+    batch: int
+    m: int
+    n: int
+    k: int
+
+
+def buffer(memory: Any, dtype: DType, shape: Shape, device: str) -> Node:
+    """Realised memory, row-major."""
+    return Node(BufferOps.BUFFER, (), memory, dtype, shape, device)
+
+
+def const(value: bool | int | float, dtype: DType, shape: Shape, device: str) -> Node:
+    """`value` in every element; it must be representable in `dtype`."""
+    if dtype.kind == BOOL:
+        value = bool(value)
+    else:
+        value = float(value) if dtype.is_floating_point else int(value)
+    return Node(BufferOps.CONST, (), value, dtype, shape, device)
+
+
+def empty(dtype: DType, shape: Shape, device: str) -> Node:
+    """Unspecified contents, to be updated."""
+    return Node(BufferOps.EMPTY, (), None, dtype, shape, device)
+
+
+def iota(dim: int, dtype: DType, shape: Shape, device: str) -> Node:
+    """The index along dimension `dim`."""
+    return Node(BufferOps.IOTA, (), dim, dtype, shape, device)
+
+
+def copy(src: Node, device: str | None = None) -> Node:
+    """The same values in memory of their own, on `device` (default: where they are)."""
+    device = device or src.device
+    return Node(BufferOps.COPY, (src,), device, src.dtype, src.shape, device)
+
+
+def update(base: Node, value: Node, view: View) -> Node:
+    """`base` with `value` written through `view` (a view of base's row-major elements).
+
+    `value.shape == view.shape`, the dtypes agree, and the view does not overlap itself.
+    """
+    if view.is_contiguous and view.numel == base.numel:
+        return reshape(value, base.shape)
+    return Node(BufferOps.UPDATE, (base, value), view, base.dtype, base.shape, base.device)
+
+
+def elementwise(op: ElementwiseOps, *src: Node, dtype: DType | None = None) -> Node:
+    """`op` over sources of one shape; `dtype` is needed where the op table says GIVEN."""
+    rule = OPS[op].result
+    if rule is Result.BOOL:
+        dtype = bool_
+    elif rule is not Result.GIVEN:
+        dtype = src[-1].dtype
+    assert dtype is not None
+    return Node(op, src, None, dtype, src[0].shape, src[0].device)
+
+
+def cast(src: Node, dtype: DType) -> Node:
+    """The values converted to `dtype`."""
+    if src.dtype is dtype:
+        return src
+    return elementwise(ElementwiseOps.CAST, src, dtype=dtype)
+
+
+def reduce(op: ReduceOps, src: Node, dims: Shape) -> Node:
+    """`op` along `dims` (sorted, non-negative), which stay in the shape with size 1."""
+    if not dims:
+        return src
+    shape = tuple(1 if i in dims else size for i, size in enumerate(src.shape))
+    return Node(op, (src,), dims, src.dtype, shape, src.device)
+
+
+def view(src: Node, view: View) -> Node:
+    """`view` over the row-major elements of `src`; views of views become one where they can."""
+    if src.op is BufferOps.CONST:
+        return Node(src.op, (), src.arg, src.dtype, view.shape, src.device)
+    if view.offset == 0 and view.shape == src.shape and view.is_contiguous:
+        return src
+    if src.op is MovementOps.VIEW:
+        composed = view.compose(src.arg)
+        if composed is not None:
+            inner = src.src[0]
+            if (
+                composed.offset == 0
+                and composed.shape == inner.shape
+                and composed.is_contiguous
+            ):
+                return inner
+            return Node(
+                MovementOps.VIEW, (inner,), composed, src.dtype, view.shape, src.device
+            )
+    return Node(MovementOps.VIEW, (src,), view, src.dtype, view.shape, src.device)
+
+
+def reshape(src: Node, shape: Shape) -> Node:
+    """The same elements in row-major order under another shape."""
+    return src if src.shape == shape else view(src, View.contiguous(shape))
+
+
+def matmul(a: Node, b: Node, dims: Contraction) -> Node:
+    """The contraction of `a` and `b`; see `Contraction` for the order of the dimensions."""
+    batch_m = dims.batch + dims.m
+    shape = a.shape[:batch_m] + b.shape[dims.batch + dims.k :]
+    return Node(MatrixOps.MATMUL, (a, b), dims, a.dtype, shape, a.device)
+
+
+def toposort(roots: list[Node]) -> list[Node]:
+    """Every node that the roots need, sources before users; iterative, for long chains."""
+    order: list[Node] = []
+    seen: set[int] = set()
+    stack: list[tuple[Node, bool]] = [(root, False) for root in reversed(roots)]
+    while stack:
+        node, sources_done = stack.pop()
+        if sources_done:
+            order.append(node)
+            continue
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        stack.append((node, True))
+        for source in reversed(node.src):
+            if id(source) not in seen:
+                stack.append((source, False))
+    return order

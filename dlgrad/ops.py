@@ -1,0 +1,209 @@
+"""The op table: every primitive of the tensor graph, and nothing else in the project lists them.
+
+Floor 1.  A user-facing function checks, promotes, broadcasts and composes; only the primitives
+below reach a kernel.  To add one: a row here, a line in `interp.py`, a line in each dialect's
+table, a gradient row in `gradients.py` and a case in `tests/op_cases.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class BufferOps(Enum):
+    """Where numbers come from, and writes into memory that exists."""
+
+    BUFFER = "buffer"  # realised memory; arg: the device buffer
+    CONST = "const"  # one number everywhere; arg: the Python number
+    EMPTY = "empty"  # memory with unspecified contents
+    IOTA = "iota"  # the index along one dimension; arg: the dimension
+    COPY = "copy"  # the same numbers in memory of its own; arg: the target device
+    UPDATE = "update"  # src 0 with src 1 written through a view; arg: View of src 0
+
+
+class ElementwiseOps(Enum):
+    """One output element from the elements at the same place; unary, binary and ternary."""
+
+    # Unary
+    CAST = "cast"  # to node.dtype
+    BITCAST = "bitcast"  # the same bits as node.dtype, of equal size
+    NEG = "neg"
+    ABS = "abs"
+    INVERT = "invert"  # ~ on integers, not on bool
+    SQRT = "sqrt"
+    EXP = "exp"
+    EXPM1 = "expm1"
+    LOG = "log"
+    LOG1P = "log1p"
+    SIN = "sin"
+    COS = "cos"
+    ATAN = "atan"
+    TANH = "tanh"
+    ERF = "erf"
+    FLOOR = "floor"
+    CEIL = "ceil"
+    TRUNC = "trunc"
+    ROUND = "round"  # to the nearest, ties to even
+    # Binary
+    ADD = "add"
+    SUB = "sub"
+    MUL = "mul"
+    DIV = "div"  # true division, floats only
+    FLOORDIV = "floordiv"  # towards minus infinity, as Python's //
+    MOD = "mod"  # the sign of the divisor, as Python's %
+    POW = "pow"
+    MAXIMUM = "maximum"  # NaN wins
+    MINIMUM = "minimum"  # NaN wins
+    LT = "lt"
+    LE = "le"
+    EQ = "eq"
+    NE = "ne"
+    AND = "and"
+    OR = "or"
+    XOR = "xor"
+    SHL = "shl"
+    SHR = "shr"  # arithmetic on signed types
+    PHILOX = "philox"  # (key uint64, counter uint64) -> uint32, see random.py
+    # Ternary
+    WHERE = "where"  # (condition bool, a, b)
+
+
+class ReduceOps(Enum):
+    """Many elements along some dimensions to one; the dimensions stay, with size 1."""
+
+    SUM = "sum"
+    PROD = "prod"
+    MAX = "max"  # NaN wins; `any` on bool
+    MIN = "min"  # NaN wins; `all` on bool
+
+
+class MovementOps(Enum):
+    """The same numbers at other places."""
+
+    VIEW = "view"  # arg: View over the row-major elements of the source
+
+
+class MatrixOps(Enum):
+    """Contractions."""
+
+    MATMUL = "matmul"  # arg: Contraction, see graph.py
+
+
+Op = BufferOps | ElementwiseOps | ReduceOps | MovementOps | MatrixOps
+
+
+class Result(Enum):
+    """How the dtype of an op's result follows from its sources."""
+
+    SAME = "the common dtype of the sources"
+    BOOL = "bool"
+    GIVEN = "named by the node"
+    LAST = "the dtype of the last source"
+
+
+@dataclass(frozen=True)
+class OpInfo:
+    """One row of the op table.
+
+    `arity` counts the sources.  `floats`, `integers` and `bools` say which kinds of dtype the
+    op takes.  `cost` is a rough count of machine operations per element, which the scheduler
+    weighs against reading the result from memory.  `symbol` is how a person writes the op.
+    """
+
+    arity: int
+    result: Result = Result.SAME
+    floats: bool = True
+    integers: bool = True
+    bools: bool = False
+    cost: int = 1
+    symbol: str | None = None
+    differentiable: bool = True
+
+
+_E, _R, _B = ElementwiseOps, ReduceOps, BufferOps
+_FLOAT_ONLY = {"integers": False}
+_BITS = {"floats": False, "bools": True, "differentiable": False}
+_COMPARE = {"result": Result.BOOL, "bools": True, "differentiable": False}
+_STEP = {"integers": False, "differentiable": False}  # piecewise constant: gradient zero
+
+OPS: dict[Op, OpInfo] = {
+    _B.BUFFER: OpInfo(0, Result.GIVEN, bools=True, cost=0, differentiable=False),
+    _B.CONST: OpInfo(0, Result.GIVEN, bools=True, cost=0, differentiable=False),
+    _B.EMPTY: OpInfo(0, Result.GIVEN, bools=True, cost=0, differentiable=False),
+    _B.IOTA: OpInfo(0, Result.GIVEN, cost=1, differentiable=False),
+    _B.COPY: OpInfo(1, bools=True, cost=0),
+    _B.UPDATE: OpInfo(2, bools=True, cost=0),
+    _E.CAST: OpInfo(1, Result.GIVEN, bools=True),
+    _E.BITCAST: OpInfo(1, Result.GIVEN, differentiable=False),
+    _E.NEG: OpInfo(1, symbol="-"),
+    _E.ABS: OpInfo(1),
+    _E.INVERT: OpInfo(1, floats=False, differentiable=False, symbol="~"),
+    _E.SQRT: OpInfo(1, cost=6, **_FLOAT_ONLY),
+    _E.EXP: OpInfo(1, cost=12, **_FLOAT_ONLY),
+    _E.EXPM1: OpInfo(1, cost=16, **_FLOAT_ONLY),
+    _E.LOG: OpInfo(1, cost=14, **_FLOAT_ONLY),
+    _E.LOG1P: OpInfo(1, cost=16, **_FLOAT_ONLY),
+    _E.SIN: OpInfo(1, cost=20, **_FLOAT_ONLY),
+    _E.COS: OpInfo(1, cost=20, **_FLOAT_ONLY),
+    _E.ATAN: OpInfo(1, cost=16, **_FLOAT_ONLY),
+    _E.TANH: OpInfo(1, cost=16, **_FLOAT_ONLY),
+    _E.ERF: OpInfo(1, cost=20, **_FLOAT_ONLY),
+    _E.FLOOR: OpInfo(1, **_STEP),
+    _E.CEIL: OpInfo(1, **_STEP),
+    _E.TRUNC: OpInfo(1, **_STEP),
+    _E.ROUND: OpInfo(1, **_STEP),
+    _E.ADD: OpInfo(2, symbol="+"),
+    _E.SUB: OpInfo(2, symbol="-"),
+    _E.MUL: OpInfo(2, symbol="*"),
+    _E.DIV: OpInfo(2, cost=4, symbol="/", **_FLOAT_ONLY),
+    _E.FLOORDIV: OpInfo(2, cost=8, differentiable=False),
+    _E.MOD: OpInfo(2, cost=8),
+    _E.POW: OpInfo(2, cost=40),
+    _E.MAXIMUM: OpInfo(2, bools=True),
+    _E.MINIMUM: OpInfo(2, bools=True),
+    _E.LT: OpInfo(2, symbol="<", **_COMPARE),
+    _E.LE: OpInfo(2, symbol="<=", **_COMPARE),
+    _E.EQ: OpInfo(2, symbol="==", **_COMPARE),
+    _E.NE: OpInfo(2, symbol="!=", **_COMPARE),
+    _E.AND: OpInfo(2, symbol="&", **_BITS),
+    _E.OR: OpInfo(2, symbol="|", **_BITS),
+    _E.XOR: OpInfo(2, symbol="^", **_BITS),
+    _E.SHL: OpInfo(2, symbol="<<", floats=False, differentiable=False),
+    _E.SHR: OpInfo(2, symbol=">>", floats=False, differentiable=False),
+    _E.PHILOX: OpInfo(2, Result.GIVEN, floats=False, cost=60, differentiable=False),
+    _E.WHERE: OpInfo(3, Result.LAST, bools=True),
+    _R.SUM: OpInfo(1),
+    _R.PROD: OpInfo(1),
+    _R.MAX: OpInfo(1, bools=True),
+    _R.MIN: OpInfo(1, bools=True),
+    MovementOps.VIEW: OpInfo(1, bools=True, cost=0),
+    MatrixOps.MATMUL: OpInfo(2, cost=1000),
+}
+
+
+def is_elementwise(op: Op) -> bool:
+    """True for ops whose output element needs only the elements at the same place."""
+    return isinstance(op, ElementwiseOps)
+
+
+def reduce_identity(op: ReduceOps, minimum: int | float, maximum: int | float) -> int | float:
+    """The value that leaves any other unchanged; `minimum` and `maximum` are those of the dtype.
+
+    For floats pass the infinities.
+    """
+    return {
+        ReduceOps.SUM: 0,
+        ReduceOps.PROD: 1,
+        ReduceOps.MAX: minimum,
+        ReduceOps.MIN: maximum,
+    }[op]
+
+
+# The element-wise op that combines two partial results of a reduction.
+COMBINE: dict[ReduceOps, ElementwiseOps] = {
+    ReduceOps.SUM: ElementwiseOps.ADD,
+    ReduceOps.PROD: ElementwiseOps.MUL,
+    ReduceOps.MAX: ElementwiseOps.MAXIMUM,
+    ReduceOps.MIN: ElementwiseOps.MINIMUM,
+}
