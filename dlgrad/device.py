@@ -94,27 +94,32 @@ class Backend(ABC):
 
 
 class Buffer:
-    """A block of device memory; freed when the last reference to it goes."""
+    """A block of device memory; freed when the last reference to it goes.
 
-    __slots__ = ("backend", "address", "nbytes", "__weakref__", "_finalizer", "keepalive")
+    `owner` keeps memory alive that is not ours; `shown_by` is a weak reference to the graph
+    node whose value is in the memory now.
+    """
+
+    __slots__ = ("backend", "address", "nbytes", "owner", "shown_by", "__weakref__")
 
     def __init__(self, backend: Backend, nbytes: int) -> None:
+        self.owner: Any = None
+        self.shown_by: weakref.ref[Any] | None = None
+        self.nbytes = 0  # until the memory is there, so that a failure frees nothing
         self.backend = backend
-        self.nbytes = nbytes
-        self.keepalive: Any = None
         self.address = backend.allocate(nbytes) if nbytes else 0
-        self._finalizer = (
-            weakref.finalize(self, backend.free, self.address, nbytes) if nbytes else None
-        )
-        if self._finalizer is not None:
-            self._finalizer.atexit = False  # the backend frees everything at exit, in order
+        self.nbytes = nbytes
+
+    def __del__(self) -> None:
+        if self.nbytes and self.owner is None:
+            self.backend.free(self.address, self.nbytes)
 
     @classmethod
     def wrap(cls, backend: Backend, address: int, nbytes: int, owner: Any) -> Buffer:
         """Memory that belongs to `owner`, which is kept alive; nothing is copied or freed."""
         buffer = cls.__new__(cls)
         buffer.backend, buffer.address, buffer.nbytes = backend, address, nbytes
-        buffer.keepalive, buffer._finalizer = owner, None
+        buffer.owner, buffer.shown_by = owner, None
         return buffer
 
     @property
@@ -152,7 +157,9 @@ def canonical_device(device: Any) -> str:
     kind = {"mps": "metal"}.get(kind, kind)
     if kind not in BACKENDS or (index and not index.isdigit()):
         known = ", ".join(repr(name) for name in BACKENDS)
-        raise DeviceError(f"unknown device {text!r}; the devices are {known}, with an optional ':0'")
+        raise DeviceError(
+            f"unknown device {text!r}; the devices are {known}, with an optional ':0'"
+        )
     if kind in ("cuda", "metal"):
         return f"{kind}:{index or 0}"
     if index not in ("", "0"):

@@ -8,6 +8,7 @@ graph that refers to it sees the memory.
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, NamedTuple
 
 from dlgrad.dtype import BOOL, DType, bool_
@@ -24,10 +25,20 @@ from dlgrad.ops import (
 from dlgrad.shape import Shape, View
 
 
-class Node:
-    """One value of the graph: `op` applied to the nodes in `src`, with the argument `arg`."""
+MOST_READERS = 64  # with so many, the readers that are gone are forgotten
 
-    __slots__ = ("op", "src", "arg", "dtype", "shape", "device", "__weakref__")
+
+class Node:
+    """One value of the graph: `op` applied to the nodes in `src`, with the argument `arg`.
+
+    `owner` is a weak reference to the storage that holds this node as its value (None where no
+    tensor shows it); `readers` lists weak references to the nodes made from this one, so that
+    the engine knows who still waits for a value before its memory is overwritten.
+    """
+
+    __slots__ = (
+        "op", "src", "arg", "dtype", "shape", "device", "owner", "readers", "__weakref__"
+    )  # fmt: skip
 
     def __init__(
         self, op: Op, src: tuple[Node, ...], arg: Any, dtype: DType, shape: Shape, device: str
@@ -38,6 +49,29 @@ class Node:
         self.dtype = dtype
         self.shape = shape
         self.device = device
+        self.owner: weakref.ref[Any] | None = None
+        self.readers: list[weakref.ref[Node]] | None = None
+        if src:
+            me = weakref.ref(self)
+            for source in src:
+                readers = source.readers
+                if readers is None:
+                    source.readers = [me]
+                else:
+                    readers.append(me)
+                    if len(readers) >= MOST_READERS:
+                        source.readers = [ref for ref in readers if ref() is not None]
+
+    @property
+    def is_held(self) -> bool:
+        """True while a living storage shows this node's value."""
+        holder = self.holder
+        return holder is not None and holder.node is self
+
+    @property
+    def holder(self) -> Any:
+        """The living storage that took this node as its value last, or None."""
+        return None if self.owner is None else self.owner()
 
     @property
     def numel(self) -> int:
@@ -57,6 +91,7 @@ class Node:
     def become_buffer(self, buffer: Any) -> None:
         """Turns this node into realised memory; what it was made from is let go."""
         self.op, self.src, self.arg = BufferOps.BUFFER, (), buffer
+        buffer.shown_by = weakref.ref(self)
 
     def __repr__(self) -> str:
         return f"<{self.op.value} {self.dtype.name} {list(self.shape)} {self.device}>"
@@ -77,7 +112,10 @@ class Contraction(NamedTuple):
 
 def buffer(memory: Any, dtype: DType, shape: Shape, device: str) -> Node:
     """Realised memory, row-major."""
-    return Node(BufferOps.BUFFER, (), memory, dtype, shape, device)
+    node = Node(BufferOps.BUFFER, (), memory, dtype, shape, device)
+    if memory is not None:
+        memory.shown_by = weakref.ref(node)
+    return node
 
 
 def const(value: bool | int | float, dtype: DType, shape: Shape, device: str) -> Node:

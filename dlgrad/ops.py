@@ -7,7 +7,7 @@ table, a gradient row in `gradients.py` and a case in `tests/op_cases.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -122,10 +122,14 @@ class OpInfo:
 
 
 _E, _R, _B = ElementwiseOps, ReduceOps, BufferOps
-_FLOAT_ONLY = {"integers": False}
-_BITS = {"floats": False, "bools": True, "differentiable": False}
-_COMPARE = {"result": Result.BOOL, "bools": True, "differentiable": False}
-_STEP = {"integers": False, "differentiable": False}  # piecewise constant: gradient zero
+_BITS = OpInfo(2, floats=False, bools=True, differentiable=False)
+_COMPARE = OpInfo(2, Result.BOOL, bools=True, differentiable=False)
+_STEP = OpInfo(1, integers=False, differentiable=False)  # piecewise constant: gradient zero
+
+
+def _float_only(cost: int, arity: int = 1, symbol: str | None = None) -> OpInfo:
+    return OpInfo(arity, integers=False, cost=cost, symbol=symbol)
+
 
 OPS: dict[Op, OpInfo] = {
     _B.BUFFER: OpInfo(0, Result.GIVEN, bools=True, cost=0, differentiable=False),
@@ -139,36 +143,36 @@ OPS: dict[Op, OpInfo] = {
     _E.NEG: OpInfo(1, symbol="-"),
     _E.ABS: OpInfo(1),
     _E.INVERT: OpInfo(1, floats=False, differentiable=False, symbol="~"),
-    _E.SQRT: OpInfo(1, cost=6, **_FLOAT_ONLY),
-    _E.EXP: OpInfo(1, cost=12, **_FLOAT_ONLY),
-    _E.EXPM1: OpInfo(1, cost=16, **_FLOAT_ONLY),
-    _E.LOG: OpInfo(1, cost=14, **_FLOAT_ONLY),
-    _E.LOG1P: OpInfo(1, cost=16, **_FLOAT_ONLY),
-    _E.SIN: OpInfo(1, cost=20, **_FLOAT_ONLY),
-    _E.COS: OpInfo(1, cost=20, **_FLOAT_ONLY),
-    _E.ATAN: OpInfo(1, cost=16, **_FLOAT_ONLY),
-    _E.TANH: OpInfo(1, cost=16, **_FLOAT_ONLY),
-    _E.ERF: OpInfo(1, cost=20, **_FLOAT_ONLY),
-    _E.FLOOR: OpInfo(1, **_STEP),
-    _E.CEIL: OpInfo(1, **_STEP),
-    _E.TRUNC: OpInfo(1, **_STEP),
-    _E.ROUND: OpInfo(1, **_STEP),
+    _E.SQRT: _float_only(6),
+    _E.EXP: _float_only(12),
+    _E.EXPM1: _float_only(16),
+    _E.LOG: _float_only(14),
+    _E.LOG1P: _float_only(16),
+    _E.SIN: _float_only(20),
+    _E.COS: _float_only(20),
+    _E.ATAN: _float_only(16),
+    _E.TANH: _float_only(16),
+    _E.ERF: _float_only(20),
+    _E.FLOOR: _STEP,
+    _E.CEIL: _STEP,
+    _E.TRUNC: _STEP,
+    _E.ROUND: _STEP,
     _E.ADD: OpInfo(2, symbol="+"),
     _E.SUB: OpInfo(2, symbol="-"),
     _E.MUL: OpInfo(2, symbol="*"),
-    _E.DIV: OpInfo(2, cost=4, symbol="/", **_FLOAT_ONLY),
+    _E.DIV: _float_only(4, 2, "/"),
     _E.FLOORDIV: OpInfo(2, cost=8, differentiable=False),
     _E.MOD: OpInfo(2, cost=8),
     _E.POW: OpInfo(2, cost=40),
     _E.MAXIMUM: OpInfo(2, bools=True),
     _E.MINIMUM: OpInfo(2, bools=True),
-    _E.LT: OpInfo(2, symbol="<", **_COMPARE),
-    _E.LE: OpInfo(2, symbol="<=", **_COMPARE),
-    _E.EQ: OpInfo(2, symbol="==", **_COMPARE),
-    _E.NE: OpInfo(2, symbol="!=", **_COMPARE),
-    _E.AND: OpInfo(2, symbol="&", **_BITS),
-    _E.OR: OpInfo(2, symbol="|", **_BITS),
-    _E.XOR: OpInfo(2, symbol="^", **_BITS),
+    _E.LT: replace(_COMPARE, symbol="<"),
+    _E.LE: replace(_COMPARE, symbol="<="),
+    _E.EQ: replace(_COMPARE, symbol="=="),
+    _E.NE: replace(_COMPARE, symbol="!="),
+    _E.AND: replace(_BITS, symbol="&"),
+    _E.OR: replace(_BITS, symbol="|"),
+    _E.XOR: replace(_BITS, symbol="^"),
     _E.SHL: OpInfo(2, symbol="<<", floats=False, differentiable=False),
     _E.SHR: OpInfo(2, symbol=">>", floats=False, differentiable=False),
     _E.PHILOX: OpInfo(2, Result.GIVEN, floats=False, cost=60, differentiable=False),

@@ -1,0 +1,316 @@
+"""Evaluation: finds or builds the plan of what is pending, and runs it.
+
+Floor 5.  `realize` turns nodes into BUFFERs.  Whatever else a living storage shows is computed
+along with them if it is on the way, so that nothing is computed twice.  Plans are kept by the
+structure of the graph: the second step of a training loop only walks its graph, looks the plan
+up, and makes one call into the backend.
+
+A constant of the graph (a Python number) is at first written into the kernels.  When the same
+structure comes again with another number at the same place, that place becomes a number given
+at launch, so a changing learning rate or loss weight compiles once more and never again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlgrad import graph
+from dlgrad.device import Backend, Buffer, get_backend, opened_backends
+from dlgrad.graph import Node
+from dlgrad.ops import BufferOps, MovementOps
+from dlgrad.plan import FREE, NEW, Plan, PlanBuilder
+
+MOST_STRUCTURES = 512  # plans of this many graphs are kept
+MOST_VARIANTS = 8  # and of each, this many with different constants written in
+
+_lock = threading.RLock()
+
+
+@dataclass
+class Run:
+    """One execution of a plan, as a recorder sees it."""
+
+    plan: Plan
+    buffers: list[Buffer]  # one for each slot
+    scalars: list[float]
+
+
+class Recorder:
+    """What `jit` overrides to see every run, and to forbid what a replay cannot repeat."""
+
+    def record(self, run: Run) -> None:
+        """Called after a plan ran."""
+
+    def transfer(self, what: str) -> None:
+        """Called before data moves between the device and Python."""
+
+
+_recorder = threading.local()
+
+
+def set_recorder(recorder: Recorder | None) -> Recorder | None:
+    """Makes `recorder` see what this thread evaluates; returns the one before."""
+    before: Recorder | None = getattr(_recorder, "current", None)
+    _recorder.current = recorder
+    return before
+
+
+def current_recorder() -> Recorder | None:
+    """The recorder of this thread, if there is one."""
+    recorder: Recorder | None = getattr(_recorder, "current", None)
+    return recorder
+
+
+@dataclass
+class Variant:
+    """A plan, the constants it was made for, and which of them may differ."""
+
+    values: list[Any]
+    varying: frozenset[int]
+    plan: Plan
+
+    def fits(self, values: Sequence[Any]) -> bool:
+        return all(
+            i in self.varying or same_number(a, b)
+            for i, (a, b) in enumerate(zip(self.values, values, strict=True))
+        )
+
+
+def same_number(a: Any, b: Any) -> bool:
+    return bool(a == b or (a != a and b != b))
+
+
+_plans: OrderedDict[Any, list[Variant]] = OrderedDict()
+
+
+def clear_plans() -> None:
+    """Forgets all plans; the kernels stay loaded."""
+    with _lock:
+        _plans.clear()
+
+
+def realize(nodes: Sequence[Node]) -> None:
+    """Evaluates `nodes` together; afterwards each is a BUFFER node.
+
+    A storage that had memory keeps it, where nothing pending still has to read what is there.
+    """
+    with _lock:
+        roots = list(dict.fromkeys(node for node in nodes if not node.is_realized))
+        if not roots:
+            return
+        transfer_between_devices(roots)
+        by_device: dict[str, list[Node]] = {}
+        for root in roots:
+            if not root.is_realized:
+                by_device.setdefault(root.device, []).append(root)
+        for device, pending in by_device.items():
+            realize_on(get_backend(device), pending)
+
+
+def transfer_between_devices(roots: list[Node]) -> None:
+    """Realises every copy from another device that the roots need."""
+    crossings = [
+        node
+        for node in graph.toposort(roots)
+        if node.op is BufferOps.COPY and node.src[0].device != node.device
+    ]
+    for node in crossings:
+        source = node.src[0]
+        realize([source])
+        memory = Buffer(get_backend(node.device), node.nbytes)
+        if node.nbytes:
+            data = memoryview(bytearray(node.nbytes))
+            source.arg.copy_out(data)
+            memory.copy_in(data)
+        node.become_buffer(memory)
+
+
+def realize_on(backend: Backend, roots: list[Node]) -> None:
+    """Evaluates roots that are all on one device, with everything they need."""
+    order = graph.toposort(roots)
+    members = {id(node) for node in order}
+    wanted = {id(root) for root in roots}
+    for node in order:
+        if id(node) in wanted or not is_worth_keeping(node):
+            continue
+        if node.is_held or has_other_readers(node, members):
+            roots.append(node)
+    empty = [root for root in roots if root.numel == 0]
+    for root in empty:
+        settle(root, Buffer(backend, 0))
+    roots = [root for root in roots if not root.is_realized]
+    if not roots:
+        return
+    if empty:
+        order = graph.toposort(roots)
+    run_graph(backend, order, roots)
+
+
+def is_worth_keeping(node: Node) -> bool:
+    """Whether a value that others need too is written to memory when it is on the way."""
+    if node.op in (BufferOps.BUFFER, BufferOps.CONST, BufferOps.IOTA, BufferOps.EMPTY):
+        return False
+    return node.op is not MovementOps.VIEW or not node.src[0].is_realized
+
+
+def settle(node: Node, memory: Buffer) -> None:
+    """Makes `node` realised memory, and tells the storage that shows it."""
+    node.become_buffer(memory)
+    if node.is_held:
+        node.holder.buffer = memory
+
+
+def run_graph(backend: Backend, order: list[Node], roots: list[Node]) -> None:
+    members = {id(node) for node in order}
+    key, leaves, constants = describe(order, roots)
+    targets = [find_target(root, leaves, members) for root in roots]
+    key = (backend.name, key, tuple(number for number, _ in targets))
+    values = [node.arg for node in constants]
+    plan = find_plan(key, values, order, roots, leaves, constants, targets, backend)
+    execute(plan, leaves, roots, [memory for _, memory in targets], values)
+
+
+# The structure of a graph -------------------------------------------------------------------------
+
+
+def describe(order: list[Node], roots: list[Node]) -> tuple[Any, list[Node], list[Node]]:
+    """A key that is equal for equal structures, the leaves, and the constants in order."""
+    number: dict[int, int] = {}
+    leaves: list[Node] = []
+    constants: list[Node] = []
+    parts: list[Any] = []
+    for node in order:
+        op = node.op
+        if op is BufferOps.BUFFER:
+            leaves.append(node)
+            part: Any = (node.dtype, node.shape)
+        elif op is BufferOps.CONST:
+            constants.append(node)
+            part = (node.dtype, node.shape, constant_kind(node.arg))
+        else:
+            sources = tuple([number[id(source)] for source in node.src])
+            part = (op.value, sources, node.arg, node.dtype, node.shape)
+        number[id(node)] = len(parts)
+        parts.append(part)
+    return (tuple(parts), tuple([number[id(root)] for root in roots])), leaves, constants
+
+
+def constant_kind(value: bool | int | float) -> Any:
+    """What the structure says about a constant; exact for those that a double cannot hold."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return None if -(2**53) <= value <= 2**53 else value
+    if value == 0.0:
+        return str(value)  # 0.0 and -0.0 are equal but not the same
+    return None
+
+
+def find_target(
+    root: Node, leaves: list[Node], members: set[int]
+) -> tuple[int, Buffer | None]:
+    """Where the value of `root` should go, and the memory if there is some to overwrite."""
+    if not root.is_held:
+        return NEW, None
+    memory: Buffer | None = root.holder.buffer
+    if memory is None or memory.nbytes != root.nbytes or memory.device != root.device:
+        return NEW, None
+    shown: Node | None = None if memory.shown_by is None else memory.shown_by()
+    if shown is None:
+        return FREE, memory
+    if shown.is_held or has_other_readers(shown, members):
+        return NEW, None
+    for number, leaf in enumerate(leaves):
+        if leaf is shown:
+            return number, memory
+    return FREE, memory
+
+
+def has_other_readers(node: Node, members: set[int]) -> bool:
+    """Whether pending work outside of this graph needs the value of `node`, maybe by a view."""
+    for reference in node.readers or ():
+        reader = reference()
+        if reader is None or node not in reader.src:
+            continue
+        if id(reader) not in members:
+            return True
+        if reader.op is MovementOps.VIEW and has_other_readers(reader, members):
+            return True
+    return False
+
+
+# Plans --------------------------------------------------------------------------------------------
+
+
+def find_plan(
+    key: Any,
+    values: list[Any],
+    order: list[Node],
+    roots: list[Node],
+    leaves: list[Node],
+    constants: list[Node],
+    targets: list[tuple[int, Buffer | None]],
+    backend: Backend,
+) -> Plan:
+    """The plan of this structure and these constants, built if it is new."""
+    variants = _plans.get(key)
+    if variants is not None:
+        _plans.move_to_end(key)
+        for variant in variants:
+            if variant.fits(values):
+                return variant.plan
+    varying: frozenset[int] = frozenset()
+    if variants:
+        last = variants[0]
+        varying = last.varying | {
+            i
+            for i, (a, b) in enumerate(zip(last.values, values, strict=True))
+            if not same_number(a, b)
+        }
+    positions = {id(constants[i]): i for i in varying}
+    places = [number for number, _ in targets]
+    plan = PlanBuilder(order, roots, leaves, places, positions, backend).build()
+    kept = _plans.setdefault(key, [])
+    kept.insert(0, Variant(list(values), varying, plan))
+    del kept[MOST_VARIANTS:]
+    while len(_plans) > MOST_STRUCTURES:
+        _plans.popitem(last=False)
+    return plan
+
+
+def execute(
+    plan: Plan,
+    leaves: list[Node],
+    roots: list[Node],
+    memories: list[Buffer | None],
+    values: list[Any],
+) -> None:
+    """Fills the slots of a plan, runs it, and settles the roots."""
+    backend = plan.backend
+    buffers: list[Buffer] = [leaf.arg for leaf in leaves]
+    outputs: list[Buffer] = []
+    for place, nbytes, memory in zip(plan.in_place, plan.output_bytes, memories, strict=True):
+        if place == NEW or memory is None:
+            memory = Buffer(backend, nbytes)
+        outputs.append(memory)
+    buffers += outputs
+    if plan.block_bytes:
+        buffers.append(Buffer(backend, plan.block_bytes))
+    scalars = [float(values[position]) for position in plan.scalars]
+    backend.run(plan.sequence, [buffer.address for buffer in buffers], scalars)
+    recorder = current_recorder()
+    if recorder is not None:
+        recorder.record(Run(plan, buffers, scalars))
+    for root, memory in zip(roots, outputs, strict=True):
+        settle(root, memory)
+
+
+def synchronize(device: str | None = None) -> None:
+    """Waits until all submitted work of `device` (default: of every device) is done."""
+    for backend in opened_backends():
+        if device is None or backend.name == device:
+            backend.synchronize()

@@ -1,0 +1,232 @@
+"""From pending nodes to a plan: kernels, their order and their memory, ready to run again.
+
+Floor 5.  A plan belongs to a structure, not to tensors: memory that exists (the leaves), results
+(the outputs) and the block for intermediates are slots, filled in at each run.  Numbers that
+were seen to vary from run to run are the plan's scalars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlgrad import config, graph
+from dlgrad.device import Backend, Launch
+from dlgrad.graph import Node
+from dlgrad.kernel import Caps
+from dlgrad.lower import lower_loops
+from dlgrad.lower_matmul import lower_matmul
+from dlgrad.lower_values import KernelCall, memory_of
+from dlgrad.memory import Lifetime, place
+from dlgrad.ops import BufferOps
+from dlgrad.schedule import Schedule, schedule
+from dlgrad.simplify import ScalarParameter, simplify
+from dlgrad.verify import verify, verify_graph
+
+
+@dataclass
+class Plan:
+    """A prepared sequence of launches and what its slots mean.
+
+    Slots: the leaves in order, the outputs in order, then the block of `block_bytes`.
+    `in_place[i]` is the leaf whose memory output i overwrites, or FREE for memory that its
+    storage has but nobody reads, or NEW for fresh memory.
+    """
+
+    backend: Backend
+    sequence: Any
+    launches: list[Launch]
+    in_place: list[int]
+    output_bytes: list[int]
+    block_bytes: int
+    scalars: tuple[int, ...]  # positions among the graph's constants
+
+
+NEW, FREE = -1, -2
+
+
+class PlanBuilder:
+    """Builds the plan of one graph on one device.
+
+    `targets[i]` says where output i should go: the number of a leaf, FREE or NEW.
+    """
+
+    def __init__(
+        self,
+        order: list[Node],
+        roots: list[Node],
+        leaves: list[Node],
+        targets: Sequence[int],
+        varying: dict[int, int],
+        backend: Backend,
+    ) -> None:
+        self.order = order
+        self.roots = roots
+        self.leaves = leaves
+        self.targets = targets
+        self.varying = varying  # id of a CONST node -> its position among the constants
+        self.backend = backend
+        self.caps: Caps = backend.caps
+
+    def build(self) -> Plan:
+        if config.VERIFY.value:
+            verify_graph(self.roots)
+        order, roots = self.with_parameters()
+        new_roots = self.distinct(simplify(order, roots))
+        wanted: dict[int, Node] = {}
+        for root, target in zip(new_roots, self.targets, strict=True):
+            if target != NEW:
+                wanted[id(root)] = self.leaves[target] if target >= 0 else free_leaf(root)
+        result = schedule(new_roots, wanted)
+        self.explain(result)
+        calls = self.lower(result)
+        return self.assemble(calls, new_roots, result)
+
+    def with_parameters(self) -> tuple[list[Node], list[Node]]:
+        """The graph with a ScalarParameter in every constant that varies."""
+        if not self.varying:
+            return self.order, self.roots
+        new: dict[int, Node] = {}
+        order = []
+        for node in self.order:
+            copy = node
+            if id(node) in self.varying:
+                argument = ScalarParameter(self.varying[id(node)])
+                copy = Node(node.op, (), argument, node.dtype, node.shape, node.device)
+            elif any(new[id(source)] is not source for source in node.src):
+                src = tuple(new[id(source)] for source in node.src)
+                copy = Node(node.op, src, node.arg, node.dtype, node.shape, node.device)
+            new[id(node)] = copy
+            order.append(copy)
+        return order, [new[id(root)] for root in self.roots]
+
+    @staticmethod
+    def distinct(roots: list[Node]) -> list[Node]:
+        """Every root a node of its own, because each has memory of its own."""
+        seen: set[int] = set()
+        result = []
+        for root in roots:
+            if id(root) in seen:
+                root = graph.copy(root)
+            seen.add(id(root))
+            result.append(root)
+        return result
+
+    def explain(self, result: Schedule) -> None:
+        if config.DEBUG.value >= 3:
+            print(f"dlgrad: schedule of {len(result.groups)} kernels")
+            for reason in result.reasons:
+                print(f"dlgrad:   cut: {reason}")
+        if config.DEBUG.value >= 5:
+            for node in result.keep:
+                print(f"dlgrad:   {node} from {list(node.src)}")
+
+    def lower(self, result: Schedule) -> list[KernelCall]:
+        calls: list[KernelCall] = []
+        for group in result.groups:
+            if group.matmul is not None:
+                calls.append(lower_matmul(group, result, self.caps))
+            else:
+                calls += lower_loops(group, result, self.caps)
+        if config.VERIFY.value:
+            for call in calls:
+                verify(call.kernel)
+        if config.DEBUG.value >= 5:
+            for call in calls:
+                print(f"dlgrad: {call.kernel}")
+        return calls
+
+    # Memory -------------------------------------------------------------------------------------
+
+    def assemble(self, calls: list[KernelCall], roots: list[Node], result: Schedule) -> Plan:
+        in_place = []
+        slots: dict[int, tuple[int, int]] = {}
+        for number, leaf in enumerate(self.leaves):
+            slots[id(leaf)] = (number, 0)
+        for number, root in enumerate(roots):
+            slot = (len(self.leaves) + number, 0)
+            memory = memory_of(root)
+            granted = result.granted.get(id(root))
+            if memory.op is BufferOps.BUFFER:
+                in_place.append(self.leaf_number(memory))
+                continue
+            slots[id(memory)] = slot
+            if granted is None:
+                in_place.append(NEW)
+            else:
+                in_place.append(self.leaf_number(granted))
+        block = self.place_intermediates(calls, slots, len(self.leaves) + len(roots))
+        used: list[KernelCall] = [call for call in calls if self.has_work(call)]
+        programs = self.backend.compile([call.kernel for call in used])
+        scalars = tuple(sorted(self.varying.values()))
+        launches = [
+            self.launch(call, program, slots, scalars)
+            for call, program in zip(used, programs, strict=True)
+        ]
+        return Plan(
+            self.backend,
+            self.backend.prepare(launches),
+            launches,
+            in_place,
+            [root.nbytes for root in roots],
+            block,
+            scalars,
+        )
+
+    def leaf_number(self, node: Node) -> int:
+        for number, leaf in enumerate(self.leaves):
+            if leaf is node:
+                return number
+        return FREE
+
+    def place_intermediates(
+        self, calls: list[KernelCall], slots: dict[int, tuple[int, int]], block_slot: int
+    ) -> int:
+        """Gives every memory that is neither leaf nor output a place in the block."""
+        lifetimes: dict[int, Lifetime] = {}
+        for step, call in enumerate(calls):
+            for memory in call.memory:
+                key = id(memory)
+                if key in slots:
+                    continue
+                known = lifetimes.get(key)
+                if known is None:
+                    lifetimes[key] = Lifetime(memory.nbytes, step, step)
+                else:
+                    known.last = step
+        offsets, total = place(list(lifetimes.values()))
+        for key, offset in zip(lifetimes, offsets, strict=True):
+            slots[key] = (block_slot, offset)
+        return total
+
+    @staticmethod
+    def has_work(call: KernelCall) -> bool:
+        """False for launches that write nothing because a size is zero."""
+        return any(memory.nbytes for memory in call.writes)
+
+    def launch(
+        self,
+        call: KernelCall,
+        program: Any,
+        slots: dict[int, tuple[int, int]],
+        scalars: tuple[int, ...],
+    ) -> Launch:
+        positions = tuple(scalars.index(position) for position in call.scalars)
+        return Launch(
+            program,
+            tuple(slots[id(memory)] for memory in call.memory),
+            call.sizes,
+            (0.0,) * len(call.scalars),
+            call.work,
+            call.cost,
+            call.note,
+            call.flops,
+            call.bytes_moved,
+            positions,
+        )
+
+
+def free_leaf(root: Node) -> Node:
+    """Stands for memory that a storage has and that nobody will read."""
+    return graph.buffer(None, root.dtype, root.shape, root.device)
