@@ -12,6 +12,7 @@ from math import prod
 
 from dlgrad.dtype import DType
 from dlgrad.graph import Contraction, Node
+from dlgrad.group import Group, squeezed_strides
 from dlgrad.kernel import Caps, Expr, Gemm, Let, Literal, Load, Local, Parameter, Stmt, Store
 from dlgrad.lower_values import (
     KernelCall,
@@ -22,7 +23,7 @@ from dlgrad.lower_values import (
     memory_of,
     structure_hash,
 )
-from dlgrad.schedule import Group, Schedule, squeezed_strides
+from dlgrad.schedule import Schedule
 from dlgrad.shape import Shape, View, contiguous_strides
 
 GROUPS = ("batch", "m", "n", "k")

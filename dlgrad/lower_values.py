@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from dlgrad.dtype import BOOL, DType
 from dlgrad.graph import Node
+from dlgrad.group import Group, read
 from dlgrad.kernel import Alu, Expr, Gemm, Kernel, Literal, Scalar
 from dlgrad.ops import (
     BufferOps,
@@ -22,7 +23,7 @@ from dlgrad.ops import (
     is_elementwise,
     reduce_identity,
 )
-from dlgrad.schedule import Group, Schedule, read
+from dlgrad.schedule import Schedule
 from dlgrad.shape import View
 from dlgrad.simplify import ScalarParameter
 

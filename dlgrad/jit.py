@@ -1,0 +1,331 @@
+"""`@dlgrad.jit`: runs a function once to warm up, captures it, and then replays it.
+
+Floor 6.  The first call runs as always, so that optimizers make their state.  The second
+records every launch (`capture.py`).  From the third on, the function's Python code does not
+run: its launches are replayed in one call into the backend, over the memory of the new
+arguments.  Whatever a replay could not repeat is an error, never a silently frozen input.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from dlgrad import engine, graph
+from dlgrad.base import TensorBase, grad_mode, make, node_of
+from dlgrad.capture import Capture, Replay, current_capture
+from dlgrad.device import Buffer, get_backend
+from dlgrad.errors import CaptureError
+from dlgrad.storage import Storage, pending_storages, realize
+
+__all__ = ["Jit", "current_capture", "jit"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PLAIN = (bool, int, float, str, bytes, type(None))
+
+
+# Arguments and results as flat lists ------------------------------------------------------------
+
+
+def flatten(value: Any, tensors: list[TensorBase]) -> Any:
+    """The structure of nested lists, tuples and dicts; tensors go to the list in order."""
+    if isinstance(value, TensorBase):
+        tensors.append(value)
+        return TensorBase
+    if isinstance(value, (list, tuple)):
+        return type(value), [flatten(item, tensors) for item in value]
+    if isinstance(value, dict):
+        return dict, [(key, flatten(item, tensors)) for key, item in value.items()]
+    return value
+
+
+def unflatten(structure: Any, tensors: list[Any]) -> Any:
+    """The inverse of `flatten`; takes the tensors from the front of the list."""
+    if structure is TensorBase:
+        return tensors.pop(0)
+    if isinstance(structure, tuple) and len(structure) == 2 and isinstance(structure[0], type):
+        kind, items = structure
+        if kind is dict:
+            return {key: unflatten(item, tensors) for key, item in items}
+        values = [unflatten(item, tensors) for item in items]
+        return kind(*values) if hasattr(kind, "_fields") else kind(values)
+    return structure
+
+
+# What Python code reads besides its arguments ---------------------------------------------------
+
+
+def watched_values(function: Callable[..., Any]) -> dict[str, Any]:
+    """The plain values, tensors and module modes that the function's own code refers to.
+
+    Looks into closure cells, globals and defaults by name, one level deep.
+    """
+    import dis  # slow to import, and needed only here
+
+    found: dict[str, Any] = {}
+    code = getattr(function, "__code__", None)
+    if code is None:
+        owner = getattr(function, "__self__", None) or function
+        note_value(found, "the module", owner)
+        return found
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            note_value(found, name, cell.cell_contents)
+        except ValueError:  # the cell is still empty
+            continue
+    names = function.__globals__
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "LOAD_GLOBAL" and instruction.argval in names:
+            note_value(found, instruction.argval, names[instruction.argval])
+    owner = getattr(function, "__self__", None)
+    if owner is not None:
+        note_value(found, "self", owner)
+    return found
+
+
+def note_value(found: dict[str, Any], name: str, value: Any) -> None:
+    if isinstance(value, (TensorBase, *_PLAIN)):
+        found[name] = value
+    elif hasattr(value, "training") and hasattr(value, "modules") and not isinstance(value, type):
+        modes = tuple(module.training for module in value.modules())
+        found[f"{name}.training"] = modes
+
+
+def changed(before: Any, after: Any) -> bool:
+    if isinstance(before, TensorBase) or isinstance(after, TensorBase):
+        return before is not after
+    return type(before) is not type(after) or not (
+        before == after or (before != before and after != after)
+    )
+
+
+# The decorator ----------------------------------------------------------------------------------
+
+
+class Jit(Generic[P, R]):
+    """A function that is captured and replayed; see `jit`."""
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the capture; the next call warms up, and the one after captures anew."""
+        self.calls = 0
+        self.capture: Capture | None = None
+        self.replay: Replay | None = None
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """A method: every instance gets a capture of its own."""
+        if instance is None:
+            return self
+        bound: Jit[..., R] = Jit(self.function.__get__(instance, owner))
+        name = self.function.__name__
+        if instance.__dict__.setdefault(f"__jit_{name}", bound) is bound:
+            return bound
+        return instance.__dict__[f"__jit_{name}"]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if current_capture() is not None:
+            return self.function(*args, **kwargs)
+        tensors: list[TensorBase] = []
+        structure = flatten((args, kwargs), tensors)
+        if self.replay is None:
+            self.calls += 1
+            if self.calls == 1:
+                result = self.function(*args, **kwargs)
+                realize(pending_storages())
+                return result
+            return self.record(structure, tensors)
+        self.check(structure, tensors)
+        return self.play(tensors)
+
+    # Recording ----------------------------------------------------------------------------------
+
+    def record(self, structure: Any, tensors: list[TensorBase]) -> R:
+        """Runs the function and keeps what it launched."""
+        self.structure = structure
+        self.signature = [signature(tensor) for tensor in tensors]
+        self.grad_enabled = grad_mode.enabled
+        self.watched = watched_values(self.function)
+        realize(pending_storages())
+        inputs = self.private_inputs(tensors)
+        args, kwargs = unflatten(structure, list(inputs))
+        capture = Capture()
+        with capture.recording():
+            result = self.function(*args, **kwargs)
+            realize(pending_storages())
+            outputs: list[TensorBase] = []
+            self.result = flatten(result, outputs)
+            copies = [self.copy_out(output) for output in outputs]
+            realize([copy._storage for copy in copies])
+            for storage, memory in capture.moved:
+                if storage.node.is_held and storage.buffer is not memory:
+                    restore(storage, memory)
+        self.outputs = [(copy._shape, copy.dtype) for copy in copies]
+        memory_in = [tensor._storage.memory() for tensor in inputs]
+        memory_out = [copy._storage.memory() for copy in copies]
+        self.replay = Replay(capture.runs, memory_in, memory_out)
+        self.capture = capture
+        # The tensors that go to the caller are not those that a replay will write.
+        shown = [self.copy_out(copy) for copy in copies]
+        realize([copy._storage for copy in shown])
+        value: R = unflatten(self.result, list(shown))
+        return value
+
+    @staticmethod
+    def private_inputs(tensors: Sequence[TensorBase]) -> list[TensorBase]:
+        """The arguments, each with memory that only it shows from the first element on."""
+        seen: set[int] = set()
+        inputs = []
+        for tensor in tensors:
+            plain = tensor._view is None or (
+                tensor._view.offset == 0
+                and tensor._view.is_contiguous
+                and tensor._view.numel == tensor._storage.node.numel
+            )
+            if not plain or id(tensor._storage) in seen:
+                tensor = make(graph.copy(node_of(tensor)))
+            realize([tensor._storage])
+            seen.add(id(tensor._storage))
+            inputs.append(tensor)
+        return inputs
+
+    @staticmethod
+    def copy_out(tensor: TensorBase) -> TensorBase:
+        """A pending copy of a result."""
+        copied: TensorBase = make(graph.copy(node_of(tensor)))
+        return copied
+
+    # Replaying ----------------------------------------------------------------------------------
+
+    def check(self, structure: Any, tensors: list[TensorBase]) -> None:
+        """CaptureError if anything differs from what was captured."""
+        name = getattr(self.function, "__name__", "the function")
+        hint = "; call it without jit for such inputs, or call .reset() to capture it anew"
+        for position, (tensor, expected) in enumerate(zip(tensors, self.signature, strict=False)):
+            if signature(tensor) != expected:
+                raise CaptureError(
+                    f"{name}: tensor argument {position} was captured as {show(expected)} and is "
+                    f"now {show(signature(tensor))}{hint}"
+                )
+        if structure_changed(structure, self.structure):
+            raise CaptureError(
+                f"{name}: the arguments differ from the captured ones in structure or in a "
+                f"Python value: captured {self.structure!r}, now {structure!r}{hint}"
+            )
+        if grad_mode.enabled is not self.grad_enabled:
+            raise CaptureError(
+                f"{name} was captured with gradients "
+                f"{'on' if self.grad_enabled else 'off'}, and they are now "
+                f"{'on' if grad_mode.enabled else 'off'}{hint}"
+            )
+        now = watched_values(self.function)
+        for key, value in self.watched.items():
+            if key in now and changed(value, now[key]):
+                raise CaptureError(
+                    f"{name} reads {key!r}, which was {shorten(value)} when it was captured and "
+                    f"is now {shorten(now[key])}; pass it as a tensor argument{hint}"
+                )
+
+    def play(self, tensors: Sequence[TensorBase]) -> R:
+        assert self.replay is not None and self.capture is not None
+        self.let_readers_finish()
+        inputs = [self.input_memory(tensor) for tensor in tensors]
+        for refresh in self.capture.refreshes:
+            refresh()
+        backend = self.replay.backend
+        outputs = []
+        for shape, dtype in self.outputs:
+            nbytes = dtype.itemsize
+            for size in shape:
+                nbytes *= size
+            outputs.append(Buffer(backend, nbytes))
+        self.replay.run(inputs, outputs)
+        results = [
+            make(graph.buffer(memory, dtype, shape, backend.name))
+            for memory, (shape, dtype) in zip(outputs, self.outputs, strict=True)
+        ]
+        value: R = unflatten(self.result, results)
+        return value
+
+    def input_memory(self, tensor: TensorBase) -> Buffer:
+        if tensor._view is not None:
+            tensor = make(graph.copy(node_of(tensor)))
+        return tensor._storage.memory()
+
+    def let_readers_finish(self) -> None:
+        """Evaluates pending work that still has to read what the replay overwrites."""
+        assert self.replay is not None
+        for memory in self.replay.written:
+            node = None if memory.shown_by is None else memory.shown_by()
+            if node is not None and engine.has_other_readers(node, set()):
+                realize(pending_storages())
+                return
+
+
+def signature(tensor: TensorBase) -> tuple[Any, ...]:
+    return tensor._shape, tensor.dtype, tensor._storage.device
+
+
+def show(expected: tuple[Any, ...]) -> str:
+    shape, dtype, device = expected
+    return f"{dtype.name}{list(shape)} on {device}"
+
+
+def shorten(value: Any) -> str:
+    text = repr(value) if not isinstance(value, TensorBase) else "another tensor"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def structure_changed(a: Any, b: Any) -> bool:
+    """Whether two results of `flatten` differ, in type or in value."""
+    if type(a) is not type(b):
+        return True
+    if isinstance(a, (tuple, list)):
+        return len(a) != len(b) or any(structure_changed(x, y) for x, y in zip(a, b, strict=True))
+    if a is b:
+        return False
+    try:
+        return bool(changed(a, b))
+    except Exception:  # values that cannot be compared count as changed
+        return True
+
+
+def restore(storage: Storage, memory: Buffer) -> None:
+    """Copies the contents of a storage back to the memory that it had, for the next replay."""
+    get_backend(storage.device)
+    node = graph.copy(storage.node)
+    version = storage.version
+    storage.replace(node, 0)
+    storage.version = version
+    storage.buffer = memory
+    realize([storage])
+    if storage.buffer is not memory:
+        raise CaptureError(
+            "a tensor that the function changes in place is still read by work that is not "
+            "evaluated; call .realize() on the results of earlier steps before the call"
+        )
+
+
+def jit(function: Callable[P, R]) -> Jit[P, R]:
+    """Makes a function of tensors that is captured on its second call and replayed after.
+
+    For a training step: forward, backward and optimizer together.  Arguments may be tensors
+    and plain Python values, nested in lists, tuples and dicts; so may results, which come back
+    detached and in memory of their own.  Tensors that the function changes in place
+    (parameters, optimizer state, running statistics) are changed by every replay.
+
+    Raises CaptureError when shapes, dtypes, devices or Python values differ from those
+    captured (also values that the function reads from outside: numbers, strings, tensors by
+    identity, the training mode of modules), and when the function moves data between Python
+    and the device.  `.reset()` captures anew.
+
+    What it cannot see: a Python value that is computed inside the function from something
+    that changes, such as a clock or Python's own random numbers.
+    """
+    return Jit(function)

@@ -1,0 +1,183 @@
+"""What the groups write to memory, what readers compute again, and what is overwritten in place.
+
+Floor 2.  After fusion: a value that another group needs is stored, unless it is so cheap that
+each reader computes it from a value that is in memory anyway.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from dlgrad.fuse import Fusion
+from dlgrad.graph import Node
+from dlgrad.group import Group, is_identity, read, squeeze
+from dlgrad.ops import OPS, BufferOps, is_elementwise
+from dlgrad.shape import View
+from dlgrad.simplify import CHEAP, is_computed
+
+
+class Stores:
+    """Decides for one fused graph.
+
+    `targets` maps the id of a root to the BUFFER node whose memory it should overwrite; granted
+    where nothing else would read the memory afterwards.
+    """
+
+    def __init__(self, fusion: Fusion, roots: list[Node], targets: dict[int, Node]) -> None:
+        self.fusion = fusion
+        self.order = fusion.order
+        self.roots = roots
+        self.targets = targets
+        self.groups = fusion.groups
+        self.group_of = fusion.group_of
+        self.inlined = fusion.inlined
+        self.granted: dict[int, Node] = {}
+        self.stored, self.repeated = self.choose_stores()
+
+    # What is written to memory ----------------------------------------------------------------
+
+    def choose_stores(self) -> tuple[set[int], set[int]]:
+        """The nodes to write, and the nodes that each reader computes again instead.
+
+        Walks from the roots down, so that the readers of a node are known when it is reached.
+        """
+        kept = {id(root) for root in self.roots}
+        kept |= {id(node.src[0]) for node in self.order if node.op is BufferOps.UPDATE}
+        outside: dict[int, list[tuple[int, View]]] = {}  # readers in other groups
+        stored: set[int] = set()
+        repeated: set[int] = set(self.inlined)
+        chain_cost: Counter[int] = Counter()
+        for node in reversed(self.order):
+            if not is_computed(node):
+                continue
+            key = id(node)
+            readers = outside.get(key, [])
+            if key in self.inlined:
+                places = readers
+            else:
+                home = self.group_of[key]
+                places = [(home, View.contiguous(self.fusion.written_shape(node)))]
+                if key in kept or node.op is BufferOps.UPDATE:
+                    stored.add(key)
+                elif readers:
+                    total = chain_cost[key] + OPS[node.op].cost
+                    if self.is_repeatable(node, readers, total):
+                        repeated.add(key)
+                        places = places + readers
+                    else:
+                        stored.add(key)
+            for source in node.src:
+                producer, view = read(source)
+                if not is_computed(producer):
+                    continue
+                if key in repeated and key not in self.inlined:
+                    chain_cost[id(producer)] = max(
+                        chain_cost[id(producer)], chain_cost[key] + OPS[node.op].cost
+                    )
+                self.add_readers(node, producer, view, places, outside)
+        for node in self.order:
+            if id(node) in stored:
+                self.fusion.group(self.group_of[id(node)]).stores.append(node)
+        return stored, repeated
+
+    def add_readers(
+        self,
+        node: Node,
+        producer: Node,
+        view: View,
+        places: list[tuple[int, View]],
+        outside: dict[int, list[tuple[int, View]]],
+    ) -> None:
+        """Notes who reads `producer` from outside its group when `node` is computed in `places`."""
+        home = self.group_of.get(id(producer))
+        is_base = node.op is BufferOps.UPDATE and producer is node.src[0]
+        for number, through in places:
+            if number == home and number == self.group_of.get(id(node)) and not is_base:
+                continue
+            moved = through.compose(view) if id(node) not in self.inlined else view
+            outside.setdefault(id(producer), []).append((number, moved or view))
+
+    def is_repeatable(self, node: Node, readers: list[tuple[int, View]], total: int) -> bool:
+        """Whether the readers of `node` should compute it from its one input themselves."""
+        if not is_elementwise(node.op) or total > CHEAP:
+            return False
+        inputs = [source for source in node.src if source.op is not BufferOps.CONST]
+        if len(inputs) != 1:
+            return False
+        producer, view = read(inputs[0])
+        for number, through in readers:
+            if through.compose(view) is None:
+                return False
+            if self.group_of.get(id(producer)) == number:
+                return False
+        return (
+            producer.op is BufferOps.BUFFER
+            or (is_computed(producer) and not is_elementwise(producer.op))
+            or self.is_needed_anyway(producer, node)
+        )
+
+    def is_needed_anyway(self, producer: Node, node: Node) -> bool:
+        """Whether memory will hold `producer` even if `node` is not computed from it."""
+        return any(producer is root for root in self.roots)
+
+    # In-place targets and the order of the groups -----------------------------------------------
+
+    def loads(self, group: Group) -> list[tuple[Node, Node, View]]:
+        """(reader, memory node, view) for each value that the group reads from memory."""
+        number = self.groups.index(group)
+        found = []
+        pending = list(group.members)
+        seen: set[int] = set()
+        while pending:
+            node = pending.pop()
+            for source in node.src:
+                producer, view = read(source)
+                if producer.op is BufferOps.BUFFER:
+                    found.append((node, producer, view))
+                elif not is_computed(producer):
+                    continue
+                elif id(producer) in self.stored and self.group_of.get(id(producer)) != number:
+                    found.append((node, producer, view))
+                elif id(producer) not in seen and self.group_of.get(id(producer)) != number:
+                    seen.add(id(producer))
+                    pending.append(producer)
+        return found
+
+    def grant_targets(self) -> None:
+        """Decides which roots may overwrite the memory of their storage."""
+        for number, group in enumerate(self.groups):
+            if group is not None:
+                for _, memory, _ in self.loads(group):
+                    if id(memory) in self.group_of:
+                        other = self.group_of[id(memory)]
+                        if other != number:
+                            group.needs.add(other)
+        if not self.targets:
+            return
+        readers: dict[int, list[tuple[int, Node, View]]] = {}
+        for number, group in enumerate(self.groups):
+            if group is not None:
+                for node, memory, view in self.loads(group):
+                    readers.setdefault(id(memory), []).append((number, node, view))
+        for root in self.roots:
+            target = self.targets.get(id(root))
+            if target is None or id(root) in self.granted or root.op is BufferOps.UPDATE:
+                continue
+            if target in self.granted.values():
+                continue
+            home = self.group_of[id(root)]
+            waits: set[int] = set()
+            safe = self.fusion.group(home).matmul is None
+            for number, _, view in readers.get(id(target), []):
+                if number != home:
+                    waits.add(number)
+                elif not is_identity(view, target) or squeeze(target.shape) != squeeze(root.shape):
+                    safe = False
+            if (
+                self.fusion.group(home).reduced
+                and id(root) not in self.fusion.group(home).outer_level
+            ):
+                safe = False  # a later pass over the row would read what was overwritten
+            if safe and not any(self.fusion.reaches(number, home) for number in waits):
+                self.granted[id(root)] = target
+                self.fusion.group(home).needs |= waits
