@@ -1,0 +1,115 @@
+"""dlgrad: tensors with automatic differentiation, computed by kernels that it writes itself.
+
+`import dlgrad` gives PyTorch's names: `dlgrad.tensor`, `dlgrad.matmul`, `dlgrad.no_grad`,
+`dlgrad.float32`, and the subpackages `dlgrad.nn`, `dlgrad.optim` and `dlgrad.data`, which are
+imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dlgrad import autograd as autograd
+from dlgrad import config as config
+from dlgrad import errors as errors
+from dlgrad.autograd import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from dlgrad.creation import tensor as _tensor
+from dlgrad.device_type import device as _device
+from dlgrad.device_type import get_default_device, set_default_device
+from dlgrad.dtype import (
+    DType,
+    bfloat16,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote_types,
+    set_default_dtype,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from dlgrad.dtype import bool_ as bool
+from dlgrad.engine import synchronize
+from dlgrad.errors import (
+    AutogradError,
+    CaptureError,
+    CompileError,
+    CompilerNotFoundError,
+    DeviceError,
+    DlgradError,
+    DTypeError,
+    ShapeError,
+)
+from dlgrad.formatting import set_printoptions
+from dlgrad.functional import *  # noqa: F403
+from dlgrad.functional import __all__ as _functions
+from dlgrad.jit import jit as _jit
+from dlgrad.random import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
+from dlgrad.serialization import load, save
+from dlgrad.tensor import Size, Tensor
+from dlgrad.version import __version__
+
+if TYPE_CHECKING:
+    from dlgrad import cuda, data, nn, optim, profiler, viz
+
+float = float32
+double = float64
+half = float16
+long = int64
+int = int32
+short = int16
+
+# These names are modules of the package, too; the things inside them are what users mean.
+tensor = _tensor
+device = _device
+dtype = DType
+jit = _jit
+
+_LAZY = ("cuda", "data", "nn", "optim", "profiler", "utils", "viz")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"dlgrad.{name}")
+    raise AttributeError(f"module 'dlgrad' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])
+
+
+__all__ = [
+    "AutogradError", "CaptureError", "CompileError", "CompilerNotFoundError", "DType",
+    "DTypeError", "DeviceError", "DlgradError", "Generator", "ShapeError", "Size", "Tensor",
+    "__version__", "autograd", "bfloat16", "bool", "config", "cuda", "data",
+    "default_generator", "device", "double", "dtype", "enable_grad", "errors", "finfo", "float",
+    "float16", "float32", "float64", "get_default_device", "get_default_dtype", "get_rng_state",
+    "half", "iinfo", "inference_mode", "initial_seed", "int", "int16", "int32", "int64", "int8",
+    "is_grad_enabled", "jit", "load", "long", "manual_seed", "nn", "no_grad", "optim",
+    "profiler", "promote_types", "save", "seed", "set_default_device", "set_default_dtype",
+    "set_grad_enabled", "set_printoptions", "set_rng_state", "short", "synchronize", "uint16",
+    "uint32", "uint64", "uint8", "viz", *_functions,
+]  # fmt: skip

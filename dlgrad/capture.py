@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from dlgrad import device as devices
+from dlgrad.device import set_transfer_hook
 from dlgrad.device import Backend, Buffer, Launch
 from dlgrad.engine import Recorder, Run, current_recorder, set_recorder
 from dlgrad.errors import CaptureError
@@ -64,11 +64,11 @@ class Capture(Recorder):
     def recording(self) -> Iterator[None]:
         """Records everything that this thread evaluates inside the block."""
         before = set_recorder(self)
-        hook = devices.set_transfer_hook(self.transfer)
+        hook = set_transfer_hook(self.transfer)
         try:
             yield
         finally:
-            devices.set_transfer_hook(hook)
+            set_transfer_hook(hook)
             set_recorder(before)
 
 

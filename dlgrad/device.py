@@ -15,7 +15,7 @@ import importlib
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,7 @@ class Launch:
     flops: int = 0
     bytes_moved: int = 0
     scalar_slots: tuple[int, ...] = field(default=())  # see Backend.run
+    outputs: tuple[bool, ...] = field(default=())  # which buffers are written
 
 
 class Backend(ABC):
@@ -93,6 +94,25 @@ class Backend(ABC):
         """One line for people: the machine, the compiler and its version."""
 
 
+class _Hooks(threading.local):
+    """What this thread wants to know: see `set_transfer_hook`."""
+
+    transfer: Callable[[str], None] | None = None
+
+
+_hooks = _Hooks()
+
+
+def set_transfer_hook(hook: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    """Calls `hook` with a description before this thread moves data from or to a device.
+
+    Returns the hook before; None removes it.
+    """
+    before = _hooks.transfer
+    _hooks.transfer = hook
+    return before
+
+
 class Buffer:
     """A block of device memory; freed when the last reference to it goes.
 
@@ -128,11 +148,15 @@ class Buffer:
 
     def copy_in(self, data: memoryview, offset: int = 0) -> None:
         """Copies the bytes of `data` into the buffer from byte `offset`."""
+        if _hooks.transfer is not None:
+            _hooks.transfer("a tensor was made from Python data")
         if len(data):
             self.backend.copy_in(self.address, offset, data)
 
     def copy_out(self, data: memoryview, offset: int = 0) -> None:
         """Copies bytes from `offset` into `data`, as many as it holds."""
+        if _hooks.transfer is not None:
+            _hooks.transfer("the numbers of a tensor were asked for")
         if len(data):
             self.backend.copy_out(self.address, offset, data)
 

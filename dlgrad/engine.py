@@ -37,16 +37,14 @@ class Run:
     plan: Plan
     buffers: list[Buffer]  # one for each slot
     scalars: list[float]
+    moved: list[tuple[Any, Buffer]]  # storages that got new memory, and what they had
 
 
 class Recorder:
-    """What `jit` overrides to see every run, and to forbid what a replay cannot repeat."""
+    """What `capture.py` overrides to see every run."""
 
     def record(self, run: Run) -> None:
         """Called after a plan ran."""
-
-    def transfer(self, what: str) -> None:
-        """Called before data moves between the device and Python."""
 
 
 _recorder = threading.local()
@@ -210,9 +208,7 @@ def constant_kind(value: bool | int | float) -> Any:
     return None
 
 
-def find_target(
-    root: Node, leaves: list[Node], members: set[int]
-) -> tuple[int, Buffer | None]:
+def find_target(root: Node, leaves: list[Node], members: set[int]) -> tuple[int, Buffer | None]:
     """Where the value of `root` should go, and the memory if there is some to overwrite."""
     if not root.is_held:
         return NEW, None
@@ -304,7 +300,12 @@ def execute(
     backend.run(plan.sequence, [buffer.address for buffer in buffers], scalars)
     recorder = current_recorder()
     if recorder is not None:
-        recorder.record(Run(plan, buffers, scalars))
+        moved = [
+            (root.holder, root.holder.buffer)
+            for root, memory in zip(roots, outputs, strict=True)
+            if root.is_held and root.holder.buffer not in (None, memory)
+        ]
+        recorder.record(Run(plan, buffers, scalars, moved))
     for root, memory in zip(roots, outputs, strict=True):
         settle(root, memory)
 

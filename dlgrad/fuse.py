@@ -32,11 +32,15 @@ SMALL_SPACE = 16384
 
 
 class Fusion:
-    """The groups of one graph; `inlined` are the ids of operands that a matmul computes."""
+    """The groups of one graph.
 
-    def __init__(self, order: list[Node], inlined: Set[int]) -> None:
+    `inlined` are the ids of operands that a matmul computes, `roots` those of the results.
+    """
+
+    def __init__(self, order: list[Node], inlined: Set[int], roots: Set[int]) -> None:
         self.order = order
         self.inlined = inlined
+        self.roots = roots
         self.positions = {id(node): i for i, node in enumerate(order)}
         self.groups: list[Group | None] = []
         self.group_of: dict[int, int] = {}
@@ -206,6 +210,8 @@ class Fusion:
         for producer, view in producers:
             if self.group_of[id(producer)] != number:
                 continue
+            if id(producer) in self.roots:
+                return "it is a result, and in memory anyway"
             if producer is group.matmul:
                 order = permutation(view, producer)
                 if order is None or squeeze(view.shape) != squeeze(node.shape):

@@ -24,7 +24,6 @@ from dlgrad.ops import (
 )
 from dlgrad.shape import Shape, View
 
-
 MOST_READERS = 64  # with so many, the readers that are gone are forgotten
 
 
@@ -189,15 +188,9 @@ def view(src: Node, view: View) -> Node:
         composed = view.compose(src.arg)
         if composed is not None:
             inner = src.src[0]
-            if (
-                composed.offset == 0
-                and composed.shape == inner.shape
-                and composed.is_contiguous
-            ):
+            if composed.offset == 0 and composed.shape == inner.shape and composed.is_contiguous:
                 return inner
-            return Node(
-                MovementOps.VIEW, (inner,), composed, src.dtype, view.shape, src.device
-            )
+            return Node(MovementOps.VIEW, (inner,), composed, src.dtype, view.shape, src.device)
     return Node(MovementOps.VIEW, (src,), view, src.dtype, view.shape, src.device)
 
 

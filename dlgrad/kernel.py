@@ -192,6 +192,10 @@ class Kernel:
 
     At launch: addresses in the order of `parameters`, integers in the order of `sizes`,
     doubles in the order of `scalars` (their dtypes).
+
+    `cooperative` is for GPUs: one group of threads, not one thread, does each iteration of the
+    parallel range, and shares the outermost REDUCE and LANES loops within it.  Elsewhere it
+    says nothing.
     """
 
     name: str  # readable and unique: op words and a hash of the structure
@@ -200,6 +204,24 @@ class Kernel:
     sizes: tuple[str, ...]
     scalars: tuple[DType, ...]
     body: tuple[Stmt, ...]
+    cooperative: bool = False
+
+
+def parallel_nest(kernel: Kernel) -> tuple[Loop, ...]:
+    """The PARALLEL loops whose flattened iterations are the kernel's range, outermost first.
+
+    The range is the product of their extents, row-major; without such a loop it is 1.
+    """
+    nest: list[Loop] = []
+    body = kernel.body
+    while True:
+        loops = [s for s in body if isinstance(s, Loop) and s.kind is LoopKind.PARALLEL]
+        if len(loops) != 1 or (nest and len(body) != 1):
+            return tuple(nest)
+        if loops[0].tile is not None:
+            return tuple(nest)
+        nest.append(loops[0])
+        body = loops[0].body
 
 
 @dataclass(frozen=True)

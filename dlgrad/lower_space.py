@@ -24,6 +24,8 @@ from dlgrad.kernel import (
     Literal,
     Load,
     Local,
+    Loop,
+    LoopKind,
     Parameter,
     Size,
     Stmt,
@@ -410,7 +412,15 @@ class LoopSpace(Values):
         kind = self.parameters[0].dtype.name
         parameters = tuple(self.parameters)
         digest = structure_hash(parameters, names, dtypes, body)
-        kernel = Kernel(f"{words}_{kind}_{digest}", self.note(), parameters, names, dtypes, body)
+        kernel = Kernel(
+            f"{words}_{kind}_{digest}",
+            self.note(),
+            parameters,
+            names,
+            dtypes,
+            body,
+            self.caps.group_size > 1 and has_inner_loop(body),
+        )
         elements = prod(self.group.full)
         flops = elements * sum(OPS[node.op].cost for node in self.group.members)
         moved = self.bytes_moved()
@@ -449,3 +459,12 @@ class LoopSpace(Values):
         reduced = [axis.name for axis in self.axes if axis.reduced]
         over = f", reduced over {', '.join(reduced)}" if reduced else ""
         return f"{ops}{over}: {', '.join(places)}"
+
+
+def has_inner_loop(body: tuple[Stmt, ...]) -> bool:
+    """Whether there is a loop that the threads of a group can share."""
+    return any(
+        isinstance(stmt, Loop)
+        and (stmt.kind is not LoopKind.PARALLEL or has_inner_loop(stmt.body))
+        for stmt in body
+    )

@@ -224,6 +224,7 @@ class PlanBuilder:
             call.flops,
             call.bytes_moved,
             positions,
+            tuple(parameter.is_output for parameter in call.kernel.parameters),
         )
 
 

@@ -47,7 +47,8 @@ class Scheduler:
 
     def run(self) -> Schedule:
         self.prepare_updates()
-        fusion = Fusion(self.order, self.prologues())
+        results = {id(root) for root in self.roots}
+        fusion = Fusion(self.order, self.prologues(), results)
         stores = Stores(fusion, self.roots, self.targets)
         stores.granted.update(self.granted)
         stores.grant_targets()

@@ -167,17 +167,16 @@ class Stores:
                 continue
             home = self.group_of[id(root)]
             waits: set[int] = set()
-            safe = self.fusion.group(home).matmul is None
-            for number, _, view in readers.get(id(target), []):
+            group = self.fusion.group(home)
+            # A later pass over a row must not read what an earlier one has overwritten.
+            safe = not group.reduced or id(root) in group.outer_level
+            for number, node, view in readers.get(id(target), []):
                 if number != home:
                     waits.add(number)
+                elif node is group.matmul or id(node) in self.inlined:
+                    safe = False  # operands are read many times
                 elif not is_identity(view, target) or squeeze(target.shape) != squeeze(root.shape):
                     safe = False
-            if (
-                self.fusion.group(home).reduced
-                and id(root) not in self.fusion.group(home).outer_level
-            ):
-                safe = False  # a later pass over the row would read what was overwritten
             if safe and not any(self.fusion.reaches(number, home) for number in waits):
                 self.granted[id(root)] = target
-                self.fusion.group(home).needs |= waits
+                group.needs |= waits

@@ -1,0 +1,158 @@
+"""The device "cpu": kernels as C, compiled on first use, on all cores.
+
+Floor 4.  An address is a pointer; launches run before `run` returns.  Nothing is searched,
+compiled or started before the first memory or kernel is asked for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import partial
+
+from dlgrad import config
+from dlgrad.c_src import dialect, host
+from dlgrad.c_src.compiler import Compiler, find_compiler, in_parallel
+from dlgrad.c_src.matmul_source import render_gemm
+from dlgrad.c_src.report import Roofs, launch_line, measure_roofs
+from dlgrad.c_src.runtime import Prepared, Program, Runtime, Source
+from dlgrad.device import Backend, Launch
+from dlgrad.dtype import ALL_DTYPES
+from dlgrad.helpers import ForkSafeLock, debug_print
+from dlgrad.kernel import Caps, Gemm, Kernel
+from dlgrad.render import render
+
+
+class CpuBackend(Backend):
+    """The processor that Python itself runs on."""
+
+    def __init__(self) -> None:
+        self.name = "cpu"
+        self._lock = ForkSafeLock()
+        self._programs: dict[tuple[Kernel | Gemm, Compiler], Program] = {}
+        compiler = find_compiler()
+        level1, level2 = host.cache_sizes()
+        self._threads = host.thread_count()
+        self.caps = Caps(
+            dtypes=ALL_DTYPES,
+            vector_bytes=compiler.finding.vector_bytes,
+            registers=compiler.finding.registers,
+            level1_cache=level1,
+            level2_cache=level2,
+            workers=self._threads,
+        )
+        self.runtime = Runtime(compiler)
+        self._roofs: Roofs | None = None
+        if config.DEBUG.value >= 1:
+            debug_print(f"cpu: {self.describe()}")
+
+    @property
+    def threads(self) -> int:
+        """How many threads compute now."""
+        return config.NUM_THREADS.value or self._threads
+
+    # Memory
+
+    def allocate(self, nbytes: int) -> int:
+        return self.runtime.allocate(nbytes)
+
+    def free(self, address: int, nbytes: int) -> None:
+        self.runtime.free(address, nbytes)
+
+    def copy_in(self, address: int, offset: int, data: memoryview) -> None:
+        _view(address + offset, data.nbytes)[:] = data.cast("B")
+
+    def copy_out(self, address: int, offset: int, data: memoryview) -> None:
+        data.cast("B")[:] = _view(address + offset, data.nbytes)
+
+    # Programs
+
+    def compile(self, kernels: Sequence[Kernel | Gemm]) -> list[Program]:
+        compiler = find_compiler()
+        with self._lock:
+            programs = {
+                kernel: self._programs[kernel, compiler]
+                for kernel in kernels
+                if (kernel, compiler) in self._programs
+            }
+        missing = list(dict.fromkeys(kernel for kernel in kernels if kernel not in programs))
+        if missing:
+            sources = [self._render(kernel) for kernel in missing]
+            for kernel, program in zip(missing, _build(compiler, sources), strict=True):
+                programs[kernel] = program
+                with self._lock:
+                    self._programs[kernel, compiler] = program
+        return [programs[kernel] for kernel in kernels]
+
+    def _render(self, kernel: Kernel | Gemm) -> Source:
+        if isinstance(kernel, Gemm):
+            text = render_gemm(kernel, self.caps)
+        else:
+            text = render(kernel, dialect.C)
+        return Source(kernel.name, text, kernel.note, isinstance(kernel, Gemm))
+
+    def compile_source(self, text: str, name: str, has_jobs: bool = False) -> Program:
+        """A program from C text that defines the function `name` (see `runtime.Source`)."""
+        return _build(find_compiler(), [Source(name, text, has_jobs=has_jobs)])[0]
+
+    # Launches
+
+    def prepare(self, launches: Sequence[Launch]) -> Prepared:
+        return self.runtime.prepare(launches)
+
+    def run(self, sequence: Prepared, slots: Sequence[int], scalars: Sequence[float]) -> None:
+        if config.DEBUG.value < 2:
+            self.runtime.run(sequence, slots, scalars, self.threads)
+            return
+        roofs = self.roofs()
+        for launch, seconds in zip(
+            sequence.launches, self.run_timed(sequence, slots, scalars), strict=True
+        ):
+            debug_print(launch_line(launch, seconds, roofs))
+
+    def run_timed(
+        self, sequence: Prepared, slots: Sequence[int], scalars: Sequence[float]
+    ) -> list[float]:
+        """As `run`, and returns the seconds that each launch took."""
+        return self.runtime.run_timed(sequence, slots, scalars, self.threads)
+
+    def synchronize(self) -> None:
+        """Nothing is ever under way: `run` returns when the work is done."""
+
+    # For people
+
+    def describe(self) -> str:
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        bits = 8 * self.caps.vector_bytes
+        return f"{host.cpu_name()}, {threads}, {bits}-bit vectors, {find_compiler().describe()}"
+
+    def roofs(self) -> Roofs:
+        """The most that this machine does, measured once and kept in the cache."""
+        if self._roofs is None:
+            compiler = find_compiler().finding.version
+            self._roofs = measure_roofs(
+                self.runtime, self.threads, self.caps.vector_bytes, compiler
+            )
+        return self._roofs
+
+
+def _view(address: int, nbytes: int) -> memoryview:
+    return memoryview((ctypes.c_ubyte * nbytes).from_address(address)).cast("B")
+
+
+def _build(compiler: Compiler, sources: Sequence[Source]) -> list[Program]:
+    """Compiles side by side, shows what DLGRAD_DEBUG asks for, and loads."""
+    entries = in_parallel([partial(source.compile, compiler) for source in sources])
+    programs = []
+    for source, entry in zip(sources, entries, strict=True):
+        if config.DEBUG.value >= 4:
+            debug_print(f"--- {entry.source_path}\n{source.text}")
+        if config.DEBUG.value >= 6:
+            debug_print(f"--- {entry.stem}.s\n{compiler.assembly(source.text)}")
+        programs.append(source.program(entry, compiler))
+    return programs
+
+
+def open_backend(index: int) -> CpuBackend:
+    """The backend of the device "cpu"; CompilerNotFoundError where there is no C compiler."""
+    return CpuBackend()

@@ -1,0 +1,195 @@
+"""C as a dialect of the writer.
+
+Floor 4.  The text is C11 without a single header: types come from the compiler's own macros,
+so nothing of a system's SDK is needed to compile it.  The compiler is told that signed
+arithmetic wraps around (-fwrapv), that `omp simd` lines mean vector loops (-fopenmp-simd,
+which needs no run-time library), and that nobody reads errno or the floating-point flags; the
+flags themselves are in `probe.py`.
+"""
+
+from __future__ import annotations
+
+from dlgrad.c_src.math_source import MATH_HELPERS, MATH_OPERATIONS
+from dlgrad.dialect import Dialect
+from dlgrad.dtype import ALL_DTYPES
+from dlgrad.ops import ElementwiseOps as E
+
+_TYPES = {dtype.name: f"{dtype.name}_t" for dtype in ALL_DTYPES if dtype.is_integer}
+_FLOATS = {"float32": "float", "float64": "double"}
+_HALVES = {"float16": "uint16_t", "bfloat16": "uint16_t"}
+
+_BUILTINS = {
+    E.SQRT: "__builtin_sqrt",
+    E.ABS: "__builtin_fabs",
+    E.FLOOR: "__builtin_floor",
+    E.CEIL: "__builtin_ceil",
+    E.TRUNC: "__builtin_trunc",
+    E.ROUND: "__builtin_rint",
+}
+_OPERATIONS = {
+    (op, name): builtin + suffix + "({0})"
+    for op, builtin in _BUILTINS.items()
+    for name, suffix in (("float32", "f"), ("float64", ""))
+}
+
+_HELPERS = {
+    "INLINE": "#define INLINE static inline __attribute__((always_inline))",
+    "bool": "#include <stdbool.h>",
+    "true": "#include <stdbool.h>",
+    "false": "#include <stdbool.h>",
+    "dg_f16_to_f32": """
+/* float16 to float32: shift the bits into place, then correct the exponent by a product, which
+   also makes the small numbers normal.  Infinity and NaN keep their exponent of ones. */
+INLINE float dg_f16_to_f32(uint16_t half)
+{
+#ifdef __aarch64__
+    union { uint16_t bits; __fp16 number; } in = { half };
+    return (float)in.number;
+#else
+    union { uint32_t bits; float number; } out = { (uint32_t)(half & 0x7fff) << 13 };
+    const bool special = out.bits >= 0x0f800000;
+    out.number *= 0x1p112f;
+    out.bits |= (special ? 0x7f800000 : 0) | (uint32_t)(half & 0x8000) << 16;
+    return out.number;
+#endif
+}
+""",
+    "dg_f32_to_f16": """
+/* float32 to float16, to the nearest, ties to even.  Adding a power of two that is as much
+   larger as the half has fewer bits makes the adder do the rounding. */
+INLINE uint16_t dg_f32_to_f16(float x)
+{
+#ifdef __aarch64__
+    union { __fp16 number; uint16_t bits; } out = { (__fp16)x };
+    return out.bits;
+#else
+    union { float number; uint32_t bits; } in = { x }, low, sum;
+    const uint32_t sign = in.bits >> 16 & 0x8000;
+    in.bits &= 0x7fffffff;
+    /* Below 2^-14 the spacing is 2^-24, which is that of floats near 0.5. */
+    sum.number = in.number + 0.5f;
+    const uint32_t small = sum.bits - 0x3f000000;
+    /* Above, add half a unit less one, and one more if the last bit kept is odd. */
+    low.bits = in.bits + 0xfff + (in.bits >> 13 & 1);
+    const uint32_t normal = (low.bits - 0x38000000) >> 13;
+    const uint32_t finite = in.bits < 0x38800000 ? small : normal;
+    const uint32_t large = in.bits > 0x7f800000 ? 0x7e00 : 0x7c00;
+    return (uint16_t)(sign | (in.bits >= 0x477ff000 ? large : finite));
+#endif
+}
+""",
+    "dg_bf16_to_f32": """
+/* bfloat16 is the upper half of a float32. */
+INLINE float dg_bf16_to_f32(uint16_t half)
+{
+    union { uint32_t bits; float number; } out = { (uint32_t)half << 16 };
+    return out.number;
+}
+""",
+    "dg_f32_to_bf16": """
+/* float32 to bfloat16, to the nearest, ties to even. */
+INLINE uint16_t dg_f32_to_bf16(float x)
+{
+    union { float number; uint32_t bits; } in = { x };
+    const uint32_t rounded = (in.bits + 0x7fff + (in.bits >> 16 & 1)) >> 16;
+    return (uint16_t)(x != x ? 0x7fc0 : rounded);
+}
+""",
+}
+
+_RESERVED = frozenset(
+    {
+        "buffers", "sizes", "scalars", "begin", "end", "place", "stop", "first", "last", "lane",
+        "INLINE", "bool", "true", "false", "auto", "break", "case", "char", "const", "continue",
+        "default", "do", "double", "else", "enum", "extern", "float", "for", "goto", "if", "inline",
+        "int", "long", "register", "restrict", "return", "short", "signed", "sizeof", "static",
+        "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while",
+    }
+)  # fmt: skip
+
+_KEYS = """
+/* An integer that orders as the floats do, with NaN {end}. */
+INLINE {integer} dg_{op}_key_{short}({number} x)
+{{
+    union {{ {number} number; {integer} bits; }} in = {{ x }};
+    const {integer} key = in.bits ^ (in.bits >> {shift} & {mask});
+    return x != x ? {extreme} : key;
+}}
+"""
+
+_FROM_KEY = """
+/* The float of such an integer. */
+INLINE {number} dg_from_key_{short}({integer} key)
+{{
+    union {{ {integer} bits; {number} number; }} out = {{ key ^ (key >> {shift} & {mask}) }};
+    return out.number;
+}}
+"""
+
+
+def _key_helpers() -> dict[str, str]:
+    """The integer keys by which loops find a maximum; see writer.py, `reduction_loop`."""
+    helpers = {}
+    for short, number, bits in (("f32", "float", 32), ("f64", "double", 64)):
+        suffix = "LL" if bits == 64 else ""
+        highest = f"0x7{'f' * (bits // 4 - 1)}{suffix}"
+        words = {
+            "short": short,
+            "number": number,
+            "integer": f"int{bits}_t",
+            "shift": str(bits - 1),
+            "mask": highest,
+        }
+        helpers[f"dg_from_key_{short}"] = _FROM_KEY.format(**words)
+        # Both ends are the bits of a NaN, so NaN survives the way back.
+        for op, end, extreme in (("max", "highest", highest), ("min", "lowest", f"-{highest} - 1")):
+            text = _KEYS.format(op=op, end=end, extreme=extreme, **words)
+            helpers[f"dg_{op}_key_{short}"] = text
+    return helpers
+
+
+def _type_helpers() -> dict[str, str]:
+    """int64_t and the rest from the compiler's macros, each where it is used."""
+    return {
+        name: f"typedef __{name.removesuffix('_t').upper()}_TYPE__ {name};"
+        for name in _TYPES.values()
+    }
+
+
+C = Dialect(
+    name="C",
+    extension=".c",
+    values={"bool": "bool"} | _TYPES | _FLOATS | _HALVES,
+    elements={"bool": "uint8_t"} | _TYPES | _FLOATS | _HALVES,
+    index="int64_t",
+    suffixes={"float32": "f", "uint32": "u", "int64": "LL", "uint64": "ULL"},
+    infinity={"float32": "__builtin_inff()", "float64": "__builtin_inf()"},
+    nan={"float32": '__builtin_nanf("")', "float64": '__builtin_nan("")'},
+    widen={"float16": "dg_f16_to_f32({0})", "bfloat16": "dg_bf16_to_f32({0})"},
+    narrow={"float16": "dg_f32_to_f16({0})", "bfloat16": "dg_f32_to_bf16({0})"},
+    bitcast="dg_bitcast_{source}_to_{target}({0})",
+    operations=_OPERATIONS | MATH_OPERATIONS,
+    remainder={
+        "float32": "__builtin_fmodf({0}, {1})",
+        "float64": "__builtin_fmod({0}, {1})",
+    },
+    helpers=_HELPERS | _key_helpers() | _type_helpers() | MATH_HELPERS,
+    helper_prefix="INLINE",
+    signed_wraps=True,
+    opening="void {name}({parameters})",
+    more_parameters=(
+        "void *const *buffers",
+        "const int64_t *sizes",
+        "const double *scalars",
+        "int64_t begin",
+        "int64_t end",
+    ),
+    input_declaration="const {type} *restrict {name} = buffers[{position}];",
+    output_declaration="{type} *restrict {name} = buffers[{position}];",
+    size_declaration="const int64_t {name} = sizes[{position}];",
+    scalar_declaration="const {type} {name} = ({type})scalars[{position}];",
+    integer_scalar_declaration="const {type} {name} = ({type})scalars[{position}];",
+    simd="#pragma omp simd",
+    simd_reduction=" reduction({operator}:{names})",
+    reserved=_RESERVED,
+)

@@ -1,0 +1,727 @@
+"""The fixed part of the matmul template in C: addresses, plan, packing, tiles.
+
+Floor 4.  `matmul_source.py` puts the constants and the types in front of `FOUNDATION`, the
+generated packing, micro-kernels and epilogue of one Gemm behind it, and `DRIVER` at the end.
+The text needs gcc 9 or clang 11, and no particular machine.
+
+The words: the product is computed in tiles of `rows` x `columns`.  Rows are broadcast in the
+micro-kernel, columns fill the vector lanes.  Usually rows are m and columns are n; where that
+wastes lanes or scatters the stores, the plan swaps them.  An operand has addresses `across`
+(its rows or columns) and `along` (k); in a packed panel, the lanes of a few rows or columns
+stand side by side for one k after the other.
+"""
+
+FOUNDATION = """\
+/* One of the four groups of dimensions, and where its strides stand in those of an access. */
+struct group {
+    int64_t rank, total, first;
+    const int64_t *sizes;
+};
+
+/* Neighbours whose addresses advance by 0 or 1; bit q of `steps` says which for access q. */
+struct run {
+    int64_t start, count, steps;
+};
+
+/* Element (i, k) of access q is base[q] + across[q][i] + along[q][k], at most highest[q]. */
+struct addresses {
+    int64_t count;
+    const int *accesses;
+    int64_t base[ACCESSES], highest[ACCESSES];
+    int64_t *across[ACCESSES], *along[ACCESSES];
+};
+
+struct problem {
+    struct group batch, m, n, k;
+    const int64_t *strides; /* of access q: an offset, then one per dimension */
+    int64_t stride_count;
+    int swapped; /* the rows are n */
+    int64_t rows, columns;
+    int64_t row_tile, column_tile, row_tiles, column_tiles;
+    int64_t depth, depth_block, depth_blocks;
+    int64_t batches_per_job, jobs;
+};
+
+static inline int64_t smaller(int64_t x, int64_t y) { return x < y ? x : y; }
+static inline int64_t larger(int64_t x, int64_t y) { return x > y ? x : y; }
+static inline int64_t parts(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
+static inline int64_t round_up(int64_t x, int64_t step) { return parts(x, step) * step; }
+
+/* The table of `count` places of a group from `first` on, for one access. */
+static void fill_table(
+    const struct problem *p, int access, const struct group *group,
+    int64_t first, int64_t count, int64_t *table)
+{
+    const int64_t *strides = p->strides + access * p->stride_count + group->first;
+    const int64_t last = group->rank - 1;
+    while (count > 0) {
+        int64_t address = 0, rest = first, length = 1, step = 0;
+        for (int64_t dim = last; dim >= 0; dim--) {
+            address += rest % group->sizes[dim] * strides[dim];
+            rest /= group->sizes[dim];
+        }
+        if (last >= 0) {
+            step = strides[last];
+            length = smaller(count, group->sizes[last] - first % group->sizes[last]);
+        }
+        for (int64_t i = 0; i < length; i++)
+            table[i] = address + i * step;
+        table += length;
+        first += length;
+        count -= length;
+    }
+}
+
+/* Cuts `count` places from `first` on into runs; returns how many. */
+static int64_t find_runs(
+    int64_t *const *tables, int64_t accesses, int64_t first, int64_t count, struct run *runs)
+{
+    int64_t found = 0;
+    for (int64_t i = 0; i < count;) {
+        int64_t length = count - i, steps = ((int64_t)1 << accesses) - 1;
+        for (int64_t q = 0; q < accesses && length > 1; q++) {
+            const int64_t *const place = tables[q] + first + i;
+            const int64_t step = place[1] - place[0];
+            int64_t reach = 1;
+            if (step == 0 || step == 1)
+                while (reach < length && place[reach] - place[reach - 1] == step)
+                    reach++;
+            length = reach;
+            steps ^= (int64_t)!step << q;
+        }
+        if (length == 1)
+            steps = ((int64_t)1 << accesses) - 1;
+        runs[found++] = (struct run){i, length, steps};
+        i += length;
+    }
+    return found;
+}
+
+/* The addresses of one batch, and the highest element that each access reaches at all. */
+static void locate_batch(const struct problem *p, struct addresses *at, int64_t batch)
+{
+    for (int64_t q = 0; q < at->count; q++) {
+        fill_table(p, at->accesses[q], &p->batch, batch, 1, &at->base[q]);
+        at->base[q] += p->strides[at->accesses[q] * p->stride_count];
+    }
+}
+
+static void find_highest(const struct problem *p, struct addresses *at)
+{
+    const struct group *groups[] = {&p->batch, &p->m, &p->n, &p->k};
+    for (int64_t q = 0; q < at->count; q++) {
+        const int64_t *strides = p->strides + at->accesses[q] * p->stride_count;
+        at->highest[q] = strides[0];
+        for (int g = 0; g < 4; g++)
+            for (int64_t dim = 0; dim < groups[g]->rank; dim++) {
+                const int64_t stride = strides[groups[g]->first + dim];
+                at->highest[q] += larger(stride, 0) * (groups[g]->sizes[dim] - 1);
+            }
+    }
+}
+
+/* True if a batch moves none of the accesses: what is packed stays good. */
+static int ignores_batch(const struct problem *p, const struct addresses *at)
+{
+    for (int64_t q = 0; q < at->count; q++)
+        for (int64_t dim = 0; dim < p->batch.rank; dim++)
+            if (p->strides[at->accesses[q] * p->stride_count + p->batch.first + dim])
+                return 0;
+    return 1;
+}
+
+/* True if neighbours in a group are neighbours in memory, as far as its last dimension goes. */
+static int is_dense(const struct problem *p, int access, const struct group *group)
+{
+    const int64_t *strides = p->strides + access * p->stride_count + group->first;
+    for (int64_t dim = group->rank - 1; dim >= 0; dim--)
+        if (group->sizes[dim] != 1)
+            return strides[dim] == 1;
+    return 0;
+}
+
+/* What a product costs in vector operations, with padding, loads and stores. */
+static double tile_cost(int64_t rows, int64_t columns, int64_t depth, int dense)
+{
+    const double vectors = parts(columns, LANES);
+    const double multiply = rows * vectors * depth;
+    const double load = (parts(rows, ROWS) * vectors + rows) * depth;
+    return multiply + load + (double)rows * columns * (dense ? 0.25 : 2.0);
+}
+
+static void make_plan(struct problem *p, const int64_t *sizes)
+{
+    struct group *groups[] = {&p->batch, &p->m, &p->n, &p->k};
+    int64_t first = 1;
+    for (int g = 0; g < 4; g++) {
+        groups[g]->rank = sizes[g];
+        groups[g]->first = first;
+        groups[g]->sizes = sizes + 3 + first;
+        groups[g]->total = 1;
+        for (int64_t dim = 0; dim < sizes[g]; dim++)
+            groups[g]->total *= groups[g]->sizes[dim];
+        first += sizes[g];
+    }
+    p->strides = sizes + 3 + first;
+    p->stride_count = first;
+    p->jobs = 0;
+    if (!p->batch.total || !p->m.total || !p->n.total)
+        return;
+
+    const int64_t m = p->m.total, n = p->n.total;
+    p->depth = p->k.total;
+    p->swapped = tile_cost(n, m, p->depth, is_dense(p, RESULT_ACCESS, &p->m))
+        < 0.9 * tile_cost(m, n, p->depth, is_dense(p, RESULT_ACCESS, &p->n));
+    p->rows = p->swapped ? n : m;
+    p->columns = p->swapped ? m : n;
+    p->depth_blocks = larger(parts(p->depth, DEPTH), 1);
+    p->depth_block = parts(p->depth, p->depth_blocks);
+
+    /* Tiles as large as the caches like, then smaller until every thread can get some. */
+    const int64_t jobs_wanted = p->depth_blocks > 4 ? LONG_JOBS_WANTED : JOBS_WANTED;
+    const int64_t tiles_wanted = parts(jobs_wanted, p->batch.total);
+    p->row_tile = smaller(ROW_TILE, round_up(p->rows, ROWS));
+    p->column_tile = smaller(COLUMN_TILE, round_up(p->columns, COLUMNS));
+    while (parts(p->rows, p->row_tile) * parts(p->columns, p->column_tile) < tiles_wanted) {
+        const int64_t row_panels = p->row_tile / ROWS, panels = p->column_tile / COLUMNS;
+        if (p->row_tile * p->column_tile * p->depth < 2 * JOB_WORK)
+            break;
+        if (panels > 1 && panels >= row_panels)
+            p->column_tile = (panels + 1) / 2 * COLUMNS;
+        else if (row_panels > 2)
+            p->row_tile = (row_panels + 1) / 2 * ROWS;
+        else
+            break;
+    }
+    p->row_tiles = parts(p->rows, p->row_tile);
+    p->row_tile = round_up(parts(p->rows, p->row_tiles), ROWS);
+    p->row_tiles = parts(p->rows, p->row_tile);
+    p->column_tiles = parts(p->columns, p->column_tile);
+    p->column_tile = round_up(parts(p->columns, p->column_tiles), COLUMNS);
+    p->column_tiles = parts(p->columns, p->column_tile);
+
+    const int64_t tiles = p->row_tiles * p->column_tiles;
+    p->batches_per_job = 1;
+    if (tiles == 1 && p->depth_blocks == 1) {
+        const int64_t work = p->rows * p->columns * p->depth + BATCH_WORK;
+        p->batches_per_job = larger(1, smaller(p->batch.total, JOB_WORK / work));
+    }
+    p->jobs = parts(p->batch.total, p->batches_per_job) * tiles;
+}
+
+/* Copies `count` steps of `lanes` lanes, each lane a run of memory, to a panel: a transpose in
+   blocks of SQUARE steps x LANES lanes.  Of each lane, `readable` steps may be read.  A block
+   may write past the lanes or the steps; from the right to the left, the next ones mend it. */
+static void transpose(
+    const element *from, const int64_t *lane, int64_t lanes, int64_t count, int64_t readable,
+    element *to, int64_t width)
+{
+    int64_t done = 0;
+    while (done < count && done + SQUARE <= readable) {
+        const int64_t stop = smaller(done + LINE, smaller(round_up(count, SQUARE), readable));
+        int64_t k = done;
+        for (int64_t i = (lanes - 1) / LANES * LANES; i >= 0; i -= LANES)
+            for (k = done; k + SQUARE <= stop; k += SQUARE)
+                transpose_block(from + k, lane + i, to + k * width + i, width);
+        done = k;
+    }
+    for (; done < count; done++)
+        for (int64_t i = 0; i < lanes; i++)
+            to[done * width + i] = from[lane[i] + done];
+}
+
+enum way { BY_ELEMENT, BY_LANES, BY_STEPS };
+
+/* One vector of a panel: lanes from `lane` on, of which those of the same run count. */
+struct chunk {
+    int64_t lane, steps;
+};
+
+/* Some lanes of a tile, side by side in a place `width` wide. */
+struct panel {
+    int64_t first, lanes, width, place;
+    enum way way;
+    int64_t chunk_count;
+    struct chunk *chunks;
+};
+
+/* How far past the address of its batch the whole vectors of a panel reach. */
+static int64_t reach_of_chunks(const int64_t *across, const struct panel *panel)
+{
+    int64_t reach = 0;
+    for (int64_t c = 0; c < panel->chunk_count; c++)
+        reach = larger(reach, across[panel->chunks[c].lane] + LANES - 1);
+    return reach;
+}
+
+/* One operand at work: its tables for a tile and a block of k, and its packed panels. */
+struct side {
+    struct addresses at;
+    struct group across_group, along_group;
+    int64_t tile_length, total, width;
+    int64_t tile, block;      /* that the tables are for */
+    int64_t lanes, steps;     /* how many places they hold */
+    struct panel *panels;
+    int64_t panel_count;
+    struct chunk *chunks;
+    int any_steps;            /* whether chunks may stand still in some accesses */
+    struct run *step_runs;
+    int64_t step_run_count, step_cost;
+    int stays;                /* the same for every batch */
+    element *store;           /* `slots` packed tiles of `slot_size` elements */
+    int64_t slots, slot_size, *keys;
+    void (*pack)(
+        void *const *buffers, const double *scalars, const struct side *side,
+        const struct panel *panel, int64_t first, int64_t last, element *to);
+};
+
+/* How to pack a panel: vectors of lanes, or transposing, or element by element.  The costs are
+   measured, in half cycles; a vector costs more where it is likely to cross lines of cache. */
+static enum way choose_way(const struct side *side, const struct panel *panel)
+{
+    const int64_t vector_cost = 4 + (int64_t)sizeof(vector) / 4;
+    const int64_t by_lanes = panel->chunk_count
+        ? vector_cost * panel->chunk_count * side->steps : __INT64_MAX__;
+    const int64_t by_steps = 2 * round_up(panel->lanes, SQUARE) * side->step_cost;
+    const int64_t by_element = 5 * panel->lanes * side->steps;
+    if (by_lanes <= by_steps && by_lanes <= by_element)
+        return BY_LANES;
+    return by_steps < by_element ? BY_STEPS : BY_ELEMENT;
+}
+
+/* How wide the next panel is: of rows, there are micro-kernels for ROWS and powers of two. */
+static inline int64_t panel_width(int64_t widest, int64_t left)
+{
+    if (widest != ROWS || left >= ROWS)
+        return widest;
+    return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+"""
+
+# For operands whose packing is copying.
+COPYING = """\
+/* Copies vectors of neighbouring lanes, row after row of the panel, as far as the memory may be
+   read; what a vector writes past its run, the next one mends.  Returns where it stopped. */
+static inline __attribute__((always_inline)) int64_t copy_rows(
+    const element *from, const int64_t *across, const int64_t *along, int64_t highest,
+    const struct chunk *chunks, int64_t count, int64_t k, int64_t last,
+    element *to, int64_t width)
+{
+    for (; k < last && along[k] <= highest; k++)
+        for (int64_t c = 0; c < count; c++)
+            *(loose_vector *)(to + k * width + chunks[c].lane) =
+                *(const loose_vector *)(from + along[k] + across[chunks[c].lane]);
+    return k;
+}
+
+static int64_t copy_chunks(
+    const element *from, const int64_t *across, const int64_t *along, int64_t highest,
+    const struct panel *panel, int64_t k, int64_t last, element *to)
+{
+    const struct chunk *const chunks = panel->chunks;
+    const int64_t width = panel->width;
+    switch (panel->chunk_count) {
+    case 1:
+        return copy_rows(from, across, along, highest, chunks, 1, k, last, to, width);
+    case 2:
+        return copy_rows(from, across, along, highest, chunks, 2, k, last, to, width);
+    case 3:
+        return copy_rows(from, across, along, highest, chunks, 3, k, last, to, width);
+    case 4:
+        return copy_rows(from, across, along, highest, chunks, 4, k, last, to, width);
+    default:
+        return copy_rows(
+            from, across, along, highest, chunks, panel->chunk_count, k, last, to, width);
+    }
+}
+"""
+
+PACKING = """\
+/* Packs steps [first, last) of a panel of operand SIDE, which are all steps if BY_STEPS. */
+static void pack_SIDE(
+    void *const *buffers, const double *scalars, const struct side *side,
+    const struct panel *panel, int64_t first, int64_t last, element *restrict to)
+{
+    @DECLARATIONS
+    @TABLES
+    const int64_t lanes = panel->lanes, width = panel->width;
+    if (panel->way == BY_STEPS) {
+        @BY_STEPS
+        return;
+    }
+    int64_t k = first;
+    if (panel->way == BY_LANES) {
+        @REACH
+        @BY_LANES
+    }
+    for (; k < last; k++)
+        for (int64_t lane = 0; lane < lanes; lane++) {
+            element *const row = to + k * width;
+            @BY_ELEMENT
+        }
+}
+"""
+
+# Where packing is copying: whole vectors of neighbouring lanes, or squares of a transpose.
+PLAIN_LANES = """\
+k = copy_chunks(
+    (const element *)NAME + base0, across0, along0, highest0 - base0 - reach0, panel, k, last, to);
+"""
+
+PLAIN_STEPS = """\
+int64_t top = across0[0];
+for (int64_t i = 1; i < round_up(lanes, LANES); i++)
+    top = larger(top, across0[i]);
+for (int64_t r = 0; r < side->step_run_count; r++) {
+    const struct run run = side->step_runs[r];
+    const int64_t at0 = base0 + along0[run.start];
+    if (run.steps == 1) {
+        transpose(
+            (const element *)NAME + at0, across0, lanes, run.count, highest0 - at0 - top + 1,
+            to + run.start * width, width);
+        continue;
+    }
+    for (int64_t k = run.start; k < run.start + run.count; k++)
+        for (int64_t lane = 0; lane < lanes; lane++) {
+            element *const row = to + k * width;
+            @BY_ELEMENT
+        }
+}
+"""
+
+# Where packing computes: the same order, through a strip of computed lanes for a transpose.
+FUSED_LANES = """\
+for (; k < last; k++) {
+    int fits = 1; /* vectors read past a run, but must not read past the memory */
+    @FITS
+    if (!fits)
+        break;
+    for (int64_t c = 0; c < panel->chunk_count; c++) {
+        const int64_t lane = panel->chunks[c].lane;
+        element *const row = to + k * width + lane;
+        @AT
+        switch (panel->chunks[c].steps) {
+        @CASES
+        }
+    }
+}
+"""
+
+FUSED_STEPS = """\
+element strip[(WIDEST + LANES) * STRIP] = {0};
+int64_t strips[WIDEST + LANES];
+for (int64_t i = 0; i < WIDEST + LANES; i++)
+    strips[i] = i * STRIP;
+for (int64_t r = 0; r < side->step_run_count; r++) {
+    const struct run run = side->step_runs[r];
+    for (int64_t done = 0; done < run.count; done += STRIP) {
+        const int64_t count = smaller(STRIP, run.count - done), start = run.start + done;
+        for (int64_t lane = 0; lane < lanes; lane++) {
+            element *const row = strip + lane * STRIP;
+            @AT_STEP
+            switch (run.steps) {
+            @CASES
+            }
+            for (int64_t j = 0; j < count; j++) {
+                @BY_STEP
+            }
+        }
+        transpose(strip, strips, lanes, count, STRIP, to + start * width, width);
+    }
+}
+"""
+
+EPILOGUE = """\
+/* Stores `rows` rows of a register tile, whose columns lie in `runs`. */
+static void finish(
+    void *const *buffers, const double *scalars, const struct addresses *at,
+    int64_t first_row, int64_t rows, int64_t first_column,
+    const struct run *runs, int64_t run_count, const element *sums)
+{
+    @DECLARATIONS
+    for (int64_t i = first_row; i < first_row + rows; i++, sums += COLUMNS)
+        for (int64_t r = 0; r < run_count; r++) {
+            const struct run run = runs[r];
+            const int64_t column = first_column + run.start;
+            const element *const from = sums + run.start;
+            @AT
+            if (run.steps == EVERY && run.count == COLUMNS) {
+                @WHOLE
+                continue;
+            }
+            switch (run.steps) {
+            @CASES
+            }
+            for (int64_t j = 0; j < run.count; j++) {
+                @BY_ELEMENT
+            }
+        }
+}
+"""
+
+DRIVER = """\
+static void set_tile(const struct problem *p, struct side *side, int64_t tile)
+{
+    if (side->tile == tile)
+        return;
+    const int64_t first = tile * side->tile_length;
+    side->tile = tile;
+    side->lanes = smaller(side->tile_length, side->total - first);
+    for (int64_t q = 0; q < side->at.count; q++) {
+        int64_t *table = side->at.across[q];
+        fill_table(p, side->at.accesses[q], &side->across_group, first, side->lanes, table);
+        for (int64_t i = 0; i < LANES; i++) /* transposing reads lanes past the edge */
+            table[side->lanes + i] = table[side->lanes - 1];
+    }
+    struct panel *panel = side->panels;
+    struct chunk *chunk = side->chunks;
+    const int64_t all = ((int64_t)1 << side->at.count) - 1;
+    side->panel_count = 0;
+    for (int64_t at = 0; at < side->lanes; at += panel++->width) {
+        struct run runs[WIDEST];
+        panel->first = at;
+        panel->width = panel_width(side->width, side->lanes - at);
+        panel->lanes = smaller(panel->width, side->lanes - at);
+        panel->place = at * (p->depth_block + SQUARE) + LANES * side->panel_count++;
+        panel->chunks = chunk;
+        panel->chunk_count = 0;
+        const int64_t found =
+            find_runs(side->at.across, side->at.count, at, panel->lanes, runs);
+        for (int64_t r = 0; r < found; r++) {
+            if (runs[r].steps != all && !side->any_steps) {
+                panel->chunk_count = 0;
+                break;
+            }
+            for (int64_t i = 0; i < runs[r].count; i += LANES) {
+                *chunk++ = (struct chunk){runs[r].start + i, runs[r].steps};
+                panel->chunk_count++;
+            }
+        }
+    }
+}
+
+static void set_block(const struct problem *p, struct side *side, int64_t block)
+{
+    if (side->block == block)
+        return;
+    const int64_t first = block * p->depth_block;
+    side->block = block;
+    side->steps = smaller(p->depth_block, p->depth - first);
+    side->step_cost = 0;
+    for (int64_t q = 0; q < side->at.count; q++) {
+        int64_t *table = side->at.along[q];
+        fill_table(p, side->at.accesses[q], &side->along_group, first, side->steps, table);
+    }
+    side->step_run_count =
+        find_runs(side->at.along, side->at.count, 0, side->steps, side->step_runs);
+    for (int64_t r = 0; r < side->step_run_count; r++)
+        side->step_cost += 1 + round_up(side->step_runs[r].count, SQUARE);
+}
+
+/* The packed panels of a tile for one batch and block of k, from the store where they lie. */
+static const element *packed_tile(
+    const struct problem *p, struct side *side, void *const *buffers, const double *scalars,
+    int64_t batch, int64_t tile, int64_t block)
+{
+    const int64_t tiles = parts(side->total, side->tile_length);
+    const int64_t key = ((side->stays ? 0 : batch) * p->depth_blocks + block) * tiles + tile;
+    const int64_t slot = tile % side->slots;
+    element *const packed = side->store + slot * side->slot_size;
+    set_tile(p, side, tile);
+    set_block(p, side, block);
+    if (side->keys[slot] == key)
+        return packed;
+    side->keys[slot] = key;
+    locate_batch(p, &side->at, batch);
+    for (int64_t i = 0; i < side->panel_count; i++) {
+        struct panel *const panel = &side->panels[i];
+        element *const to = packed + panel->place;
+        panel->way = choose_way(side, panel);
+        if (panel->lanes < panel->width)
+            __builtin_memset(to, 0, sizeof(element) * panel->width * side->steps);
+        if (panel->way == BY_STEPS)
+            side->pack(buffers, scalars, side, panel, 0, side->steps, to);
+    }
+    /* A few steps of all panels at a time: neighbouring panels share lines and pages. */
+    for (int64_t first = 0; first < side->steps; first += STRIP) {
+        const int64_t last = smaller(first + STRIP, side->steps);
+        for (int64_t i = 0; i < side->panel_count; i++) {
+            const struct panel *const panel = &side->panels[i];
+            if (panel->way != BY_STEPS)
+                side->pack(buffers, scalars, side, panel, first, last, packed + panel->place);
+        }
+    }
+    return packed;
+}
+
+/* All micro-tiles of one tile for one block of k; after the last block, the epilogue. */
+static void do_tile(
+    const struct problem *p, void *const *buffers, const double *scalars,
+    const struct side *row, const element *rows, const struct side *column,
+    const element *columns, int64_t block, const struct addresses *out, element *accumulators)
+{
+    const int is_last = block == p->depth_blocks - 1;
+    for (int64_t j = 0; j < column->panel_count; j++) {
+        const struct panel *const right = &column->panels[j];
+        struct run runs[WIDEST];
+        int64_t run_count = 0;
+        if (is_last) {
+            run_count = find_runs(out->across, out->count, right->first, right->lanes, runs);
+            if (2 * run_count > right->lanes) {
+                runs[0] = (struct run){0, right->lanes, -1};
+                run_count = 1;
+            }
+        }
+        for (int64_t i = 0; i < row->panel_count; i++) {
+            const struct panel *const left = &row->panels[i];
+            micro_kernels[parts(right->lanes, LANES) - 1][left->width](
+                row->steps, rows + left->place, columns + right->place, accumulators, block > 0);
+            if (is_last)
+                finish(buffers, scalars, out, left->first, left->lanes, right->first,
+                       runs, run_count, accumulators);
+            if (p->depth_blocks > 1)
+                accumulators += left->width * COLUMNS;
+        }
+    }
+}
+
+static int64_t take(int64_t *used, int64_t count, int64_t size)
+{
+    const int64_t place = *used;
+    *used += round_up(count * size, 64);
+    return place;
+}
+
+int64_t KERNEL_JOBS(const int64_t *sizes)
+{
+    struct problem p;
+    make_plan(&p, sizes);
+    return p.jobs;
+}
+
+void KERNEL(
+    void *const *buffers, const int64_t *sizes, const double *scalars, int64_t begin, int64_t end)
+{
+    struct problem problem, *const p = &problem;
+    make_plan(p, sizes);
+    if (begin >= end)
+        return;
+
+    struct side a = {.pack = pack_a, .any_steps = A_ANY_STEPS};
+    struct side b = {.pack = pack_b, .any_steps = B_ANY_STEPS};
+    a.at = (struct addresses){.count = A_ACCESSES, .accesses = a_accesses};
+    b.at = (struct addresses){.count = B_ACCESSES, .accesses = b_accesses};
+    a.across_group = p->m;
+    b.across_group = p->n;
+    struct side *const row = p->swapped ? &b : &a, *const column = p->swapped ? &a : &b;
+    row->total = p->rows;
+    row->tile_length = p->row_tile;
+    row->width = ROWS;
+    column->total = p->columns;
+    column->tile_length = p->column_tile;
+    column->width = COLUMNS;
+    struct addresses out = {.count = OUT_ACCESSES, .accesses = out_accesses};
+
+    /* All scratch memory in one piece.  With many blocks of k, the accumulators of as many
+       jobs as fit are kept, so that each block is packed once for all of them. */
+    const int64_t tile_size = p->row_tile * p->column_tile;
+    int64_t group = end - begin, accumulators_size = ROWS * COLUMNS;
+    if (p->depth_blocks > 1) {
+        group = smaller(group, larger(1, GROUP_SIZE / tile_size));
+        accumulators_size = group * tile_size;
+    }
+    struct side *const sides[] = {row, column};
+    int64_t used = 0, places[2][5 + 2 * ACCESSES], out_places[2 * ACCESSES];
+    for (int s = 0; s < 2; s++) {
+        struct side *side = sides[s];
+        side->along_group = p->k;
+        side->tile = side->block = -1;
+        side->stays = ignores_batch(p, &side->at);
+        find_highest(p, &side->at);
+        const int64_t panels = parts(side->tile_length, side->width) + 3;
+        side->slot_size = round_up(
+            side->tile_length * (p->depth_block + SQUARE) + panels * LANES, LANES);
+        side->slots = 1;
+        if (side == row)
+            side->slots = smaller(p->row_tiles, larger(1, STORE_SIZE / side->slot_size));
+        for (int64_t q = 0; q < side->at.count; q++) {
+            places[s][2 * q] = take(&used, side->tile_length + LANES, sizeof(int64_t));
+            places[s][2 * q + 1] = take(&used, p->depth_block, sizeof(int64_t));
+        }
+        int64_t *const place = places[s] + 2 * ACCESSES;
+        place[0] = take(&used, p->depth_block, sizeof(struct run));
+        place[1] = take(&used, side->tile_length, sizeof(struct chunk));
+        place[2] = take(&used, panels, sizeof(struct panel));
+        place[3] = take(&used, side->slots, sizeof(int64_t));
+        place[4] = take(&used, side->slots * side->slot_size, sizeof(element));
+    }
+    for (int64_t q = 0; q < out.count; q++) {
+        out_places[2 * q] = take(&used, p->column_tile, sizeof(int64_t));
+        out_places[2 * q + 1] = take(&used, p->row_tile, sizeof(int64_t));
+    }
+    const int64_t accumulators_place = take(&used, accumulators_size, sizeof(element));
+    char *const memory = __builtin_malloc(used + 64);
+    if (!memory)
+        __builtin_abort();
+    char *const scratch = memory + (64 - (__UINTPTR_TYPE__)memory % 64);
+    for (int s = 0; s < 2; s++) {
+        struct side *side = sides[s];
+        for (int64_t q = 0; q < side->at.count; q++) {
+            side->at.across[q] = (int64_t *)(scratch + places[s][2 * q]);
+            side->at.along[q] = (int64_t *)(scratch + places[s][2 * q + 1]);
+        }
+        const int64_t *const place = places[s] + 2 * ACCESSES;
+        side->step_runs = (struct run *)(scratch + place[0]);
+        side->chunks = (struct chunk *)(scratch + place[1]);
+        side->panels = (struct panel *)(scratch + place[2]);
+        side->keys = (int64_t *)(scratch + place[3]);
+        side->store = (element *)(scratch + place[4]);
+        for (int64_t slot = 0; slot < side->slots; slot++)
+            side->keys[slot] = -1;
+    }
+    for (int64_t q = 0; q < out.count; q++) {
+        out.across[q] = (int64_t *)(scratch + out_places[2 * q]);
+        out.along[q] = (int64_t *)(scratch + out_places[2 * q + 1]);
+    }
+    element *const accumulators = (element *)(scratch + accumulators_place);
+
+    const struct group *const row_group = &row->across_group;
+    const struct group *const column_group = &column->across_group;
+    const int64_t tiles = p->row_tiles * p->column_tiles;
+    int64_t out_row = -1, out_column = -1;
+    for (int64_t from = begin; from < end; from += group) {
+        const int64_t to = smaller(end, from + group);
+        for (int64_t block = 0; block < p->depth_blocks; block++)
+            for (int64_t job = from; job < to; job++) {
+                const int64_t column_tile = job % tiles / p->row_tiles;
+                const int64_t row_tile = job % p->row_tiles;
+                const int64_t first = job / tiles * p->batches_per_job;
+                const int64_t stop = smaller(p->batch.total, first + p->batches_per_job);
+                set_tile(p, row, row_tile);
+                set_tile(p, column, column_tile);
+                for (int64_t q = 0; q < out.count; q++) {
+                    const int access = out.accesses[q];
+                    if (out_row != row_tile)
+                        fill_table(p, access, row_group, row_tile * p->row_tile, row->lanes,
+                                   out.along[q]);
+                    if (out_column != column_tile)
+                        fill_table(p, access, column_group, column_tile * p->column_tile,
+                                   column->lanes, out.across[q]);
+                }
+                out_row = row_tile;
+                out_column = column_tile;
+                for (int64_t batch = first; batch < stop; batch++) {
+                    const element *row_panels = packed_tile(
+                        p, row, buffers, scalars, batch, row_tile, block);
+                    const element *column_panels = packed_tile(
+                        p, column, buffers, scalars, batch, column_tile, block);
+                    locate_batch(p, &out, batch);
+                    do_tile(
+                        p, buffers, scalars, row, row_panels, column, column_panels, block, &out,
+                        accumulators + (p->depth_blocks > 1 ? (job - from) * tile_size : 0));
+                }
+            }
+    }
+    __builtin_free(memory);
+}
+"""

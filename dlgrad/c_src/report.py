@@ -1,0 +1,86 @@
+"""One line for each launch: time, speed, and how near that is to what the machine can do.
+
+Floor 4.  The two roofs, arithmetic and memory, are measured once with kernels of the run time
+and kept in the cache directory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dlgrad import cache
+from dlgrad.c_src import host
+from dlgrad.c_src.runtime import Runtime
+from dlgrad.device import Launch
+from dlgrad.helpers import human_time
+
+REPEATS = 5
+ROUNDS = 20_000
+OPERATIONS_PER_ROUND = 12 * 2  # for each float of a vector
+COPIED_FLOATS = 16 << 20  # 64 MB there and 64 MB back: more than most caches hold
+
+
+@dataclass(frozen=True)
+class Roofs:
+    """The most this machine does: operations per second (float32) and bytes per second."""
+
+    arithmetic: float
+    memory: float
+
+    def share(self, flops: int, bytes_moved: int, seconds: float) -> float:
+        """How much of the nearer roof was reached, 1.0 being all of it."""
+        return max(flops / self.arithmetic, bytes_moved / self.memory) / seconds
+
+
+def launch_line(launch: Launch, seconds: float, roofs: Roofs) -> str:
+    """The line of DLGRAD_DEBUG=2 for one launch."""
+    seconds = max(seconds, 1e-9)
+    parts = [f"{launch.program.name:<40}", f"{human_time(seconds):>8}"]
+    parts.append(f"{launch.flops / seconds / 1e9:7.1f} GFLOP/s")
+    parts.append(f"{launch.bytes_moved / seconds / 1e9:7.1f} GB/s")
+    parts.append(f"{roofs.share(launch.flops, launch.bytes_moved, seconds):4.0%} of roof")
+    parts.append(launch.note or launch.program.note)
+    return "  ".join(parts).rstrip()
+
+
+def measure_roofs(runtime: Runtime, threads: int, vector_bytes: int, compiler: str) -> Roofs:
+    """The roofs for so many threads, from the cache or measured (some tens of milliseconds)."""
+    key = {"cpu": host.cpu_identity(), "threads": threads, "compiler": compiler}
+    record = cache.load_record("roofs", key)
+    if record is not None:
+        try:
+            return Roofs(float(record["arithmetic"]), float(record["memory"]))
+        except (KeyError, ValueError):
+            pass  # a damaged record is measured again
+    places = 64
+    floats = vector_bytes // 4
+    arithmetic = _fastest(runtime, threads, "dg_roof_arithmetic", 1, places, (ROUNDS,), 4 * places)
+    memory = _fastest(runtime, threads, "dg_roof_copy", 2, COPIED_FLOATS, (), 4 * COPIED_FLOATS)
+    roofs = Roofs(
+        places * ROUNDS * OPERATIONS_PER_ROUND * floats / arithmetic,
+        2 * 4 * COPIED_FLOATS / memory,
+    )
+    cache.store_record("roofs", key, asdict(roofs))
+    return roofs
+
+
+def _fastest(
+    runtime: Runtime, threads: int, name: str, buffers: int, work: int, sizes: Any, nbytes: int
+) -> float:
+    """The seconds of the fastest of some runs of a kernel over `buffers` blocks of memory."""
+    slots = [runtime.allocate(nbytes) for _ in range(buffers)]
+    launch = Launch(
+        program=runtime.program(name),
+        buffers=tuple((slot, 0) for slot in range(buffers)),
+        sizes=sizes,
+        scalars=(),
+        work=work,
+        cost=1 << 30,
+    )
+    prepared = runtime.prepare([launch])
+    try:
+        return min(runtime.run_timed(prepared, slots, [], threads)[0] for _ in range(REPEATS))
+    finally:
+        for slot in slots:
+            runtime.free(slot, nbytes)

@@ -1,0 +1,287 @@
+"""The run time in C as Python sees it: memory by address, and sequences of launches.
+
+Floor 4.  Compiles and loads the text of `runtime_source.py` and lays out its records.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlgrad import cache, temporary
+from dlgrad.c_src import library
+from dlgrad.c_src.compiler import Compiler
+from dlgrad.c_src.runtime_source import RUNTIME, RUNTIME_FLAGS
+from dlgrad.errors import DeviceError
+
+# Cost counts operations and bytes.  Below two units of it a kernel is one call of one thread:
+# that takes a few microseconds, about what it takes to share work with threads that are awake.
+# Operations of a matmul are cheaper than the others.
+UNIT_COST = 1 << 16
+MOST_UNITS = 256
+SHARED_MATMUL_COST = 1 << 20
+# Parts of a range begin at multiples of this, so that vector loops keep whole vectors.
+GRAIN_STEP = 64
+# One call into C does about this much (some tenths of a second): Ctrl-C is seen in between.
+SEGMENT_COST = 1 << 32
+
+_RECORD = struct.Struct("13q")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled kernel: its function, and for a matmul the function that counts its jobs."""
+
+    name: str
+    note: str
+    function: int  # address
+    jobs: Any = None  # int64 (const int64_t *sizes), or None
+    source_path: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """C text that defines the function `name`, and for a matmul `name`_jobs too."""
+
+    name: str
+    text: str
+    note: str = ""
+    has_jobs: bool = False
+    flags: tuple[str, ...] = ()
+
+    def compile(self, compiler: Compiler) -> cache.Entry:
+        """The library as a cache entry."""
+        return cache.lookup_or_build(
+            self.name,
+            self.text,
+            (".c", ".so"),
+            compiler.identity(self.flags),
+            lambda source, binary: compiler.compile_library(source, binary, self.flags),
+            self.note,
+        )
+
+    def load(self, entry: cache.Entry, compiler: Compiler) -> ctypes.CDLL:
+        """Opens the library; one from the cache that does not load here is compiled anew.
+
+        That happens where machines with different system libraries share a home directory.
+        """
+        try:
+            return library.load(entry)
+        except OSError:
+            if entry.is_new:
+                raise
+            cache.forget(entry)
+            return library.load(self.compile(compiler))
+
+    def program(self, entry: cache.Entry, compiler: Compiler) -> Program:
+        """The program in the library."""
+        loaded = self.load(entry, compiler)
+        address = ctypes.cast(loaded[self.name], ctypes.c_void_p).value or 0
+        jobs = None
+        if self.has_jobs:
+            jobs = _function(loaded, f"{self.name}_jobs", ctypes.c_int64, ctypes.c_void_p)
+        return Program(self.name, self.note, address, jobs, entry.source_path)
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a launch is cut: `units` parts of `grain` places each of the range [0, work)."""
+
+    work: int
+    grain: int
+    units: int
+    join: bool  # whether one call may do several units
+
+
+def cut_kernel(work: int, cost: int) -> Work:
+    """The parts of an ordinary kernel.  They depend on the work alone, never on threads."""
+    units = max(1, min(cost // UNIT_COST, MOST_UNITS, work))
+    grain = -(-work // units)
+    if units > 1 and grain > GRAIN_STEP:
+        grain = -(-grain // GRAIN_STEP) * GRAIN_STEP
+    units = -(-work // grain) if work else 0
+    return Work(work, max(grain, 1), units, False)
+
+
+def cut_matmul(jobs: int, cost: int) -> Work:
+    """The parts of a matmul: its jobs, or all of them at once where they are little work."""
+    if cost < SHARED_MATMUL_COST:
+        return Work(jobs, max(jobs, 1), min(jobs, 1), True)
+    return Work(jobs, 1, jobs, True)
+
+
+@dataclass
+class Prepared:
+    """Records in memory, ready for `Runtime.run`.
+
+    `segments` are (address of the first record, how many); `kept` holds the memory that the
+    records point to; `launches` are for people to look at.
+    """
+
+    segments: list[tuple[int, int]]
+    launches: tuple[Any, ...]
+    kept: list[Any] = field(default_factory=list)
+
+
+class Runtime:
+    """The loaded library.  One for each process; closed at exit."""
+
+    def __init__(self, compiler: Compiler) -> None:
+        text = Source("dlgrad_runtime", RUNTIME, "memory, threads, launches", flags=RUNTIME_FLAGS)
+        self._library = loaded = text.load(text.compile(compiler), compiler)
+        pointer, int64 = ctypes.c_void_p, ctypes.c_int64
+        self._allocate = _function(loaded, "dg_allocate", pointer, int64)
+        self._free = _function(loaded, "dg_free", None, pointer, int64)
+        self._trim = _function(loaded, "dg_trim", None)
+        self._memory = _function(loaded, "dg_memory", None, pointer, int64)
+        self._run = _function(
+            loaded, "dg_run", int64, pointer, int64, pointer, pointer, int64, pointer
+        )
+        self._shutdown = _function(loaded, "dg_shutdown", None)
+        self._hold = _function(loaded, "dg_hold", None)
+        self._release = _function(loaded, "dg_release", None)
+        self._after_fork = _function(loaded, "dg_after_fork", None)
+        self.closed = False
+        temporary.at_exit(self._close)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=lambda: None if self.closed else self._hold(),
+                after_in_parent=lambda: None if self.closed else self._release(),
+                after_in_child=lambda: None if self.closed else self._after_fork(),
+            )
+
+    def program(self, name: str) -> Program:
+        """A kernel that is part of the run time itself."""
+        address = ctypes.cast(getattr(self._library, name), ctypes.c_void_p).value
+        return Program(name, name, address or 0)
+
+    # Memory
+
+    def allocate(self, nbytes: int) -> int:
+        """The address of at least `nbytes`; MemoryError where the system has no more."""
+        self._check_open()
+        address: int | None = self._allocate(nbytes)
+        if not address:
+            live = self.memory()[0]
+            raise MemoryError(
+                f"cannot allocate {nbytes:,} bytes of memory; tensors hold {live:,} bytes now"
+            )
+        return address
+
+    def free(self, address: int, nbytes: int) -> None:
+        """Takes memory back; once the process is ending it does nothing."""
+        if not self.closed:
+            self._free(address, nbytes)
+
+    def trim(self) -> None:
+        """Gives memory that is kept for later back to the system."""
+        self._check_open()
+        self._trim()
+
+    def memory(self, reset_peak: bool = False) -> tuple[int, int, int]:
+        """Bytes in use, bytes kept for later, and the most that was ever in use at once."""
+        self._check_open()
+        counts = (ctypes.c_int64 * 3)()
+        self._memory(ctypes.addressof(counts), int(reset_peak))
+        return counts[0], counts[1], counts[2]
+
+    # Sequences
+
+    def prepare(self, launches: Sequence[Any]) -> Prepared:
+        """Lays the records of `launches` (device.Launch of Programs) out in memory."""
+        integers = array("q")
+        doubles = array("d")
+        layout = []
+        for launch in launches:
+            sizes_at = len(integers)
+            integers.extend(launch.sizes)
+            slots_at = len(integers)
+            integers.extend([slot for slot, _ in launch.buffers])
+            offsets_at = len(integers)
+            integers.extend([offset for _, offset in launch.buffers])
+            scalar_slots_at = len(integers) if launch.scalar_slots else -1
+            integers.extend(launch.scalar_slots)
+            layout.append((sizes_at, len(doubles), slots_at, offsets_at, scalar_slots_at))
+            doubles.extend(launch.scalars)
+        integers_at, doubles_at = integers.buffer_info()[0], doubles.buffer_info()[0]
+        records = (ctypes.c_char * max(1, len(launches) * _RECORD.size))()
+        records_at = ctypes.addressof(records)
+        prepared = Prepared([], tuple(launches), [integers, doubles, records])
+        first, cost = 0, 0
+        for number, (launch, places) in enumerate(zip(launches, layout, strict=True)):
+            sizes_at, scalars_at, slots_at, offsets_at, scalar_slots_at = places
+            sizes = integers_at + 8 * sizes_at
+            program = launch.program
+            if program.jobs is None:
+                work = cut_kernel(launch.work, launch.cost)
+            else:
+                work = cut_matmul(program.jobs(sizes), launch.cost)
+            _RECORD.pack_into(
+                records, number * _RECORD.size,
+                program.function, sizes, doubles_at + 8 * scalars_at,
+                integers_at + 8 * slots_at, integers_at + 8 * offsets_at,
+                integers_at + 8 * scalar_slots_at if scalar_slots_at >= 0 else 0,
+                len(launch.buffers), len(launch.scalars),
+                work.work, work.grain, work.units, int(work.join), launch.cost,
+            )  # fmt: skip
+            cost += launch.cost
+            if cost >= SEGMENT_COST or number == len(launches) - 1:
+                address = records_at + first * _RECORD.size
+                prepared.segments.append((address, number + 1 - first))
+                first, cost = number + 1, 0
+        return prepared
+
+    def run(
+        self, prepared: Prepared, slots: Sequence[int], scalars: Sequence[float], threads: int
+    ) -> None:
+        """Runs a prepared sequence; between calls into C Python may handle a Ctrl-C."""
+        if self.closed:
+            self._check_open()
+        slot_array = array("Q", slots)
+        slots_at = slot_array.buffer_info()[0]
+        scalar_array = array("d", scalars)
+        scalars_at = scalar_array.buffer_info()[0]
+        for first, count in prepared.segments:
+            if self._run(first, count, slots_at, scalars_at, threads, None):
+                raise MemoryError("there is no memory for the addresses of a kernel")
+
+    def run_timed(
+        self, prepared: Prepared, slots: Sequence[int], scalars: Sequence[float], threads: int
+    ) -> list[float]:
+        """As `run`; returns the seconds of each launch."""
+        self._check_open()
+        slot_array, scalar_array = array("Q", slots), array("d", scalars)
+        slots_at, scalars_at = slot_array.buffer_info()[0], scalar_array.buffer_info()[0]
+        seconds: list[float] = []
+        for first, count in prepared.segments:
+            times = (ctypes.c_double * count)()
+            times_at = ctypes.addressof(times)
+            if self._run(first, count, slots_at, scalars_at, threads, times_at):
+                raise MemoryError("there is no memory for the addresses of a kernel")
+            seconds.extend(times)
+        return seconds
+
+    # The end
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise DeviceError("the process is ending; the device cpu is closed")
+
+    def _close(self) -> None:
+        """Threads first, then memory, then the libraries that both ran in."""
+        if not self.closed:
+            self.closed = True
+            self._shutdown()
+            library.close_all()
+
+
+def _function(loaded: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:
+    function = loaded[name]
+    function.restype = result
+    function.argtypes = list(arguments)
+    return function

@@ -1,0 +1,115 @@
+"""Small things that several files share: atomic writes, locks, sizes for people, colours.
+
+Floor 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+import threading
+from types import TracebackType
+from typing import TextIO
+
+# Where the system has no such notion the flag is 0.
+_NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+_BINARY: int = getattr(os, "O_BINARY", 0)
+
+
+def write_atomically(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Makes `path` hold `data`: readers see the old file or the new one, never a part.
+
+    The new file is written beside the old one under a name of its own and renamed.  Raises
+    OSError, leaving nothing behind, where that is not possible.
+    """
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name[:60]}.{os.getpid()}.{secrets.token_hex(6)}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY
+    descriptor = os.open(temporary, flags, mode)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the folder itself may be gone
+            os.unlink(temporary)
+        raise
+
+
+class ForkSafeLock:
+    """A re-entrant lock that is free in a forked child, whichever thread held it before."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+
+def human_size(nbytes: int) -> str:
+    """A number of bytes for people: "512 B", "1.5 KB", "20 MB" (powers of 1024)."""
+    if nbytes < 1024:
+        return f"{nbytes} B"
+    power = min((nbytes.bit_length() - 1) // 10, 4)
+    size = nbytes / 1024**power
+    return f"{size:.{0 if size >= 10 else 1}f} {'KMGT'[power - 1]}B"
+
+
+def human_time(seconds: float) -> str:
+    """A time span for people: "812 ns", "3.42 us", "12.0 ms", "1.50 s"."""
+    for scale, unit in ((1e-6, "ns"), (1e-3, "us"), (1.0, "ms")):
+        if seconds < scale:
+            return f"{seconds / scale * 1000:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def use_color(stream: TextIO) -> bool:
+    """Whether to colour text on `stream`.
+
+    PYTHON_COLORS=0 or 1 decides; else NO_COLOR turns colours off and FORCE_COLOR on where they
+    are not empty; else a terminal that is not "dumb" gets them.
+    """
+    environment = os.environ
+    if environment.get("PYTHON_COLORS") in ("0", "1"):
+        return environment["PYTHON_COLORS"] == "1"
+    if environment.get("NO_COLOR"):
+        return False
+    if environment.get("FORCE_COLOR"):
+        return True
+    if environment.get("TERM") == "dumb":
+        return False
+    try:
+        return stream.isatty()
+    except (AttributeError, ValueError):  # no stream at all, or a closed one
+        return False
+
+
+_COLORS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "grey": "90", "bold": "1"}
+
+
+def colored(text: str, color: str, stream: TextIO) -> str:
+    """`text` in a colour (red, green, yellow, blue, grey, bold) where `stream` shows colours."""
+    if not use_color(stream):
+        return text
+    return f"\033[{_COLORS[color]}m{text}\033[0m"
+
+
+def debug_print(text: str) -> None:
+    """Writes a line for DLGRAD_DEBUG on stderr; a closed stderr is not an error."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,144 @@
+"""`x[...]`: reading gives a view, writing goes through one.
+
+Floor 6.  Indices are ints, slices with positive steps, None, Ellipsis, and tuples of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dlgrad.apply import as_number, constant, node_as, same_device, to_device
+from dlgrad.base import TensorBase, make, make_view, requires_grad, view_of
+from dlgrad.dims import wrap_dim
+from dlgrad.dtype import BOOL
+from dlgrad.errors import ShapeError
+from dlgrad.movement import move_by
+from dlgrad.shape import View
+from dlgrad.tape import check_writable, write
+
+__all__ = ["assign", "getitem", "setitem", "wrap_dim"]
+
+if TYPE_CHECKING:
+    from dlgrad.tensor import Tensor
+
+
+def _plain(index: Any) -> tuple[Any, ...]:
+    """The index as a tuple of ints, slices, None and Ellipsis; NotImplementedError for others."""
+    items = index if isinstance(index, tuple) else (index,)
+    plain = []
+    for item in items:
+        if item is None or item is Ellipsis or isinstance(item, slice) or type(item) is int:
+            plain.append(item)
+            continue
+        is_scalar = not getattr(item, "shape", ()) and not isinstance(item, (list, range))
+        is_bool = isinstance(item, bool) or getattr(getattr(item, "dtype", None), "kind", 9) == BOOL
+        if is_scalar and not is_bool and hasattr(item, "__index__"):
+            plain.append(item.__index__())
+            continue
+        if isinstance(item, (TensorBase, list, range, bool)) or hasattr(item, "__array_interface__"):
+            raise NotImplementedError(
+                "indexing with tensors, lists or masks is not there yet; ints, slices, None and "
+                "Ellipsis work, and where(mask, a, b) selects by a mask"
+            )
+        raise TypeError(
+            "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "
+            f"valid indices (got {type(item).__name__})"
+        )
+    return tuple(plain)
+
+
+def _places(items: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
+    """The items, one per dimension or None: Ellipsis filled up, every number checked."""
+    used = sum(1 for item in items if item is not None and item is not Ellipsis)
+    if used > len(shape):
+        raise IndexError(
+            f"too many indices for tensor of dimension {len(shape)}"
+            if shape
+            else "invalid index of a 0-dim tensor. Use `tensor.item()` to convert a 0-dim tensor "
+            "to a Python number"
+        )
+    dots = [i for i, item in enumerate(items) if item is Ellipsis]
+    if len(dots) > 1:
+        raise IndexError("an index can only have a single ellipsis ('...')")
+    whole = [slice(None)] * (len(shape) - used)
+    at = dots[0] if dots else len(items)
+    filled = [*items[:at], *whole, *items[at + 1 :]]
+    dim, places = 0, []
+    for item in filled:
+        if item is None:
+            places.append(None)
+            continue
+        size = shape[dim]
+        if isinstance(item, slice):
+            if item.step is not None and item.step <= 0:
+                raise ValueError("step must be greater than zero; flip(dim) reverses")
+            start, stop, step = item.indices(size)
+            places.append((start, max(-(-(stop - start) // step), 0), step))
+        else:
+            if not -size <= item < size:
+                raise IndexError(
+                    f"index {item} is out of bounds for dimension {dim} with size {size}"
+                )
+            places.append(item + size if item < 0 else item)
+        dim += 1
+    return places
+
+
+def _apply(places: list[Any], view: View) -> View:
+    dim = 0
+    for place in places:
+        if place is None:
+            view = view.insert(dim)
+            dim += 1
+        elif isinstance(place, tuple):
+            start, length, step = place
+            if step != 1 or start or length != view.shape[dim]:
+                view = view.slice(dim, start, length, step)
+            dim += 1
+        else:
+            view = view.select(dim, place)
+    return view
+
+
+def getitem(x: Tensor, index: Any) -> Tensor:
+    """The view of `x` that `index` names."""
+    places = _places(_plain(index), x._shape)
+    return move_by(x, lambda view: _apply(places, view))
+
+
+def setitem(x: Tensor, index: Any, value: Any) -> None:
+    """Writes `value` (a tensor or a number, broadcast and converted) through `x[index]`."""
+    places = _places(_plain(index), x._shape)
+    target = make_view(x, _apply(places, view_of(x)))
+    assign(target, value)
+
+
+def assign(target: Tensor, value: Any) -> None:
+    """Writes a tensor or a number into `target`, broadcast and converted."""
+    if not isinstance(value, TensorBase):
+        number = as_number(value, "value")
+        device = target._storage.node.device
+        check_writable(target, False)
+        write(target, make(constant(number, target.dtype, target._shape, device)), fresh=True)
+        return
+    check_writable(target, requires_grad(value))
+    device = target._storage.node.device
+    if value._storage.node.device != device:
+        if value._shape:
+            same_device((target, value))
+        value = to_device(value, device)
+    while value.ndim > target.ndim and value._shape[0] == 1:
+        value = value[0]
+    source = value
+    if source.dtype is not target.dtype:
+        source = source.to(target.dtype)
+    if source._shape != target._shape:
+        try:
+            node_as(source, target.dtype, target._shape)
+        except ShapeError:
+            raise ShapeError(
+                f"shape mismatch: value tensor of shape {list(value._shape)} cannot be broadcast "
+                f"to indexing result of shape {list(target._shape)}"
+            ) from None
+        source = source.expand(target._shape)
+    write(target, source, fresh=source is not value and source._storage is not value._storage)

@@ -1,0 +1,407 @@
+"""Random tensors: a counter-based generator with the same stream on every device.
+
+Floor 6.  Element i of a draw is word (c & 3) of Philox 4x32-10 (Salmon et al., "Parallel random
+numbers: as easy as 1, 2, 3", 2011) at the 128-bit counter (c >> 2), with c = offset + i and the
+seed as key; the offset moves on by the number of words drawn.  So a stream depends on the seed
+and on the order of the calls, never on the device or the number of threads.
+
+From words to numbers: `rand` takes as many leading bits as the dtype has digits (24 for
+float32, and 53 of two words for float64) divided by two to that power, so it never gives 1;
+`randn` makes one normal number of two uniform ones by Box and Muller's formula.
+"""
+
+from __future__ import annotations
+
+import math
+import random as python_random
+import secrets
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dlgrad import graph
+from dlgrad.apply import cast, constant, counting
+from dlgrad.base import Number, TensorBase, grad_mode, make, node_of
+from dlgrad.capture import Capture, current_capture
+from dlgrad.creation import check_dtype
+from dlgrad.device_type import DeviceLike, device, device_object, resolve_device
+from dlgrad.dims import as_sizes
+from dlgrad.dtype import (
+    FLOAT,
+    DType,
+    float32,
+    float64,
+    get_default_dtype,
+    int64,
+    uint8,
+    uint32,
+    uint64,
+)
+from dlgrad.errors import DTypeError
+from dlgrad.host import from_bytes, from_numbers
+from dlgrad.indexing import assign
+from dlgrad.ops import ElementwiseOps
+from dlgrad.shape import Shape
+
+if TYPE_CHECKING:
+    from dlgrad.tensor import Tensor
+
+# How many of a word's leading bits make a uniform number.
+_DIGITS = {"float32": 24, "float16": 11, "bfloat16": 8}
+_LARGEST_OFFSET = 1 << 53  # offsets reach kernels as doubles
+DEFAULT_SEED = 67280421310721
+
+
+class _CapturedOffset:
+    """A generator's offset in device memory, for the launches that a `jit` capture records."""
+
+    def __init__(self, generator: Generator, capture: Capture, place: str) -> None:
+        self.generator = generator
+        self.capture = capture
+        self.base = generator.offset
+        self.drawn = 0
+        with capture.outside():
+            data = struct.pack("<Q", self.base)
+            self.tensor = from_bytes(data, uint64, (1,), place)
+        capture.before_replay(self.refresh)
+
+    def refresh(self) -> None:
+        """Before a replay: the captured draws start where the generator is now."""
+        data = struct.pack("<Q", self.generator.offset)
+        self.tensor._storage.memory().copy_in(memoryview(data))
+        self.generator.advance(self.drawn)
+
+
+class Generator:
+    """A stream of random numbers: a seed, and how many words were drawn so far."""
+
+    def __init__(self, device: DeviceLike = None) -> None:
+        self._device = resolve_device(device)
+        self._seed = DEFAULT_SEED
+        self.offset = 0
+        self._captured: dict[str, _CapturedOffset] = {}
+
+    @property
+    def device(self) -> device:
+        """Where the generator was made for; it can be used for tensors of any device."""
+        return device_object(self._device)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Starts the stream of `seed` (any int; taken modulo 2**64) and returns the generator."""
+        self._seed = int(seed) % (1 << 64)
+        self.offset = 0
+        return self
+
+    def seed(self) -> int:
+        """Starts a stream with a seed from the operating system, which is returned."""
+        self.manual_seed(secrets.randbits(53))
+        return self._seed
+
+    def initial_seed(self) -> int:
+        """The seed of the stream."""
+        return self._seed
+
+    def get_state(self) -> Tensor:
+        """The seed and the offset, as 16 bytes."""
+        return from_bytes(struct.pack("<QQ", self._seed, self.offset), uint8, (16,), "cpu")
+
+    def set_state(self, new_state: Tensor) -> None:
+        """Goes back to where `get_state` was called."""
+        if new_state.dtype is not uint8 or new_state._shape != (16,):
+            raise TypeError("a generator's state is a tensor of 16 bytes, from get_state()")
+        self._seed, self.offset = struct.unpack("<QQ", bytes(new_state.tolist()))
+
+    def advance(self, words: int) -> None:
+        """Moves on by `words`."""
+        self.offset = (self.offset + words) % _LARGEST_OFFSET
+
+    def counters(self, shape: Shape, place: str, per_element: int) -> Tensor:
+        """The counter of the first word of each element, uint64; moves the offset on."""
+        count = math.prod(shape)
+        index = counting(0, uint64, (count,), place)
+        if per_element != 1:
+            index = index * per_element
+        capture = current_capture()
+        if capture is None:
+            counter = index + self.offset
+        else:
+            held = self._captured.get(place)
+            if held is None or held.capture is not capture:
+                held = self._captured[place] = _CapturedOffset(self, capture, place)
+            counter = index + held.drawn + held.tensor
+            held.drawn += per_element * count
+        self.advance(per_element * count)
+        return counter
+
+    def words(self, counter: Tensor) -> Tensor:
+        """The uint32 words at the places `counter` of the stream."""
+        node = node_of(counter)
+        key = constant(self._seed, uint64, node.shape, node.device)
+        return make(graph.elementwise(ElementwiseOps.PHILOX, key, node, dtype=uint32), 1)
+
+
+default_generator = Generator("cpu")
+
+
+def manual_seed(seed: int) -> Generator:
+    """Starts the default stream anew from `seed`."""
+    return default_generator.manual_seed(seed)
+
+
+def seed() -> int:
+    """Starts the default stream with a seed from the operating system, which is returned."""
+    return default_generator.seed()
+
+
+def initial_seed() -> int:
+    """The seed of the default stream."""
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> Tensor:
+    """The state of the default stream."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: Tensor) -> None:
+    """Goes back to a state of the default stream."""
+    default_generator.set_state(new_state)
+
+
+# Uniform and normal numbers ---------------------------------------------------------------------
+
+
+def _leading_bits(words: Tensor, digits: int, dtype: DType) -> Tensor:
+    return cast(words >> (32 - digits), dtype) * 2.0**-digits
+
+
+def uniform_flat(count: int, dtype: DType, place: str, generator: Generator | None) -> Tensor:
+    """`count` numbers in [0, 1)."""
+    source = generator or default_generator
+    if dtype is float64:
+        first = source.counters((count,), place, 2)
+        high = cast(source.words(first) >> 5, float64)
+        low = cast(source.words(first + 1) >> 6, float64)
+        return (high * 2.0**26 + low) * 2.0**-53
+    counter = source.counters((count,), place, 1)
+    digits = _DIGITS[dtype.name]
+    return cast(_leading_bits(source.words(counter), digits, float32), dtype)
+
+
+def normal_flat(count: int, dtype: DType, place: str, generator: Generator | None) -> Tensor:
+    """`count` numbers of the standard normal distribution, by Box and Muller."""
+    source = generator or default_generator
+    kind = dtype if dtype is float64 else float32
+    first = source.counters((count,), place, 2)
+    # 1 - u is in (0, 1], so the logarithm is finite.
+    radius = ((1.0 - _leading_bits(source.words(first), 24, kind)).log() * -2.0).sqrt()
+    angle = _leading_bits(source.words(first + 1), 24, kind) * (2 * math.pi)
+    return cast(radius * angle.cos(), dtype)
+
+
+def _float_dtype(dtype: DType | None, name: str) -> DType:
+    check_dtype(dtype)
+    dtype = dtype or get_default_dtype()
+    if dtype.kind != FLOAT:
+        raise DTypeError(f"{name} makes floating-point numbers, not {dtype!r}")
+    return dtype
+
+
+def _finished(made: Tensor, shape: Shape, requires_grad: bool) -> Tensor:
+    made = made.reshape(shape).detach()
+    return made.requires_grad_() if requires_grad else made
+
+
+class _unrecorded:
+    """Random numbers are constants for autograd."""
+
+    def __enter__(self) -> None:
+        self.before, grad_mode.enabled = grad_mode.enabled, False
+
+    def __exit__(self, *details: object) -> None:
+        grad_mode.enabled = self.before
+
+
+def _checked(size: Sequence[Any]) -> Shape:
+    shape = as_sizes(size)
+    if min(shape, default=0) < 0:
+        raise RuntimeError(f"Trying to create tensor with negative dimension: {list(shape)}")
+    return shape
+
+
+def rand(
+    *size: Any, generator: Generator | None = None, dtype: DType | None = None,
+    device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Uniform numbers in [0, 1)."""
+    shape = _checked(size)
+    with _unrecorded():
+        made = uniform_flat(
+            math.prod(shape), _float_dtype(dtype, "rand"), resolve_device(device), generator
+        )
+        return _finished(made, shape, requires_grad)
+
+
+def randn(
+    *size: Any, generator: Generator | None = None, dtype: DType | None = None,
+    device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Numbers of the standard normal distribution."""
+    shape = _checked(size)
+    with _unrecorded():
+        made = normal_flat(
+            math.prod(shape), _float_dtype(dtype, "randn"), resolve_device(device), generator
+        )
+        return _finished(made, shape, requires_grad)
+
+
+def rand_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike = None,
+              requires_grad: bool = False) -> Tensor:  # fmt: skip
+    """`rand` in the shape, dtype and device of `input`."""
+    return rand(input._shape, dtype=dtype or input.dtype, device=device or input.device,
+                requires_grad=requires_grad)  # fmt: skip
+
+
+def randn_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike = None,
+               requires_grad: bool = False) -> Tensor:  # fmt: skip
+    """`randn` in the shape, dtype and device of `input`."""
+    return randn(input._shape, dtype=dtype or input.dtype, device=device or input.device,
+                 requires_grad=requires_grad)  # fmt: skip
+
+
+def normal(
+    mean: Any, std: Any, size: Any = None, *, generator: Generator | None = None,
+    dtype: DType | None = None, device: DeviceLike = None,
+) -> Tensor:  # fmt: skip
+    """Normal numbers with `mean` and `std`, which may be tensors (then they give the shape)."""
+    model = mean if isinstance(mean, TensorBase) else std if isinstance(std, TensorBase) else None
+    if size is None:
+        if model is None:
+            raise TypeError("normal(): give `size` where mean and std are numbers")
+        size, dtype, device = model._shape, dtype or model.dtype, device or model.device
+        if isinstance(std, TensorBase) and isinstance(mean, TensorBase):
+            size = (mean + std)._shape
+    drawn = randn(size, generator=generator, dtype=dtype, device=device)
+    return drawn * std + mean
+
+
+# Integers ---------------------------------------------------------------------------------------
+
+
+def randint(
+    low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None,
+    dtype: DType | None = None, device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Whole numbers from `low` (0) up to but without `high`: randint(high, size) too."""
+    if size is None:
+        if isinstance(high, int) or high is None:
+            raise TypeError("randint(): give `size`, as in randint(0, 10, (3,))")
+        low, high, size = 0, low, high
+    if low >= high:
+        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got {low} >= {high}")
+    check_dtype(dtype)
+    shape, place = _checked((size,)), resolve_device(device)
+    with _unrecorded():
+        made = integer_flat(low, high, math.prod(shape), place, generator)
+        return _finished(cast(made, dtype or int64), shape, requires_grad)
+
+
+def integer_flat(
+    low: int, high: int, count: int, place: str, generator: Generator | None
+) -> Tensor:
+    """`count` int64 numbers in [low, high)."""
+    source, span = generator or default_generator, high - low
+    if span <= 1 << 32:
+        word = cast(source.words(source.counters((count,), place, 1)), uint64)
+        # The high half of word * span: uniform up to one part in 2**32 / span.
+        return cast((word * span) >> 32, int64) + low
+    first = source.counters((count,), place, 2)
+    high_word = cast(source.words(first), uint64) << 32
+    both = high_word | cast(source.words(first + 1), uint64)
+    return cast(both % span, int64) + low if span < 1 << 64 else cast(both, int64)
+
+
+def randint_like(
+    input: Tensor, low: int, high: int | None = None, *, dtype: DType | None = None
+) -> Tensor:
+    """`randint` in the shape, dtype and device of `input`."""
+    if high is None:
+        low, high = 0, low
+    return randint(low, high, input._shape, dtype=dtype or input.dtype, device=input.device)
+
+
+def randperm(
+    n: int, *, generator: Generator | None = None, dtype: DType | None = None,
+    device: DeviceLike = None,
+) -> Tensor:  # fmt: skip
+    """The numbers 0 to n - 1 in random order, shuffled by Python."""
+    if n < 0:
+        raise RuntimeError(f"n must be non-negative, got {n}")
+    return from_numbers(permutation(n, generator), dtype or int64, (n,), resolve_device(device))
+
+
+def permutation(n: int, generator: Generator | None = None) -> list[int]:
+    """The same as a list."""
+    source = generator or default_generator
+    numbers = list(range(n))
+    python_random.Random((source.initial_seed() << 64) + source.offset).shuffle(numbers)
+    source.advance(max(n, 1))
+    return numbers
+
+
+# From probabilities, and in place -----------------------------------------------------------------
+
+
+def bernoulli(
+    input: Tensor, p: float | None = None, *, generator: Generator | None = None
+) -> Tensor:
+    """1 with the probability that the element says (or `p`), else 0."""
+    if input.dtype.kind != FLOAT and p is None:
+        raise DTypeError(f"bernoulli takes floating-point probabilities, got {input.dtype!r}")
+    drawn = rand(input._shape, generator=generator, device=input.device)
+    chance = input.detach() if p is None else p
+    return cast(drawn < chance, input.dtype)
+
+
+def bernoulli_(input: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
+    """Fills with 1 with probability `p`, else 0."""
+    drawn = rand(input._shape, generator=generator, device=input.device)
+    assign(input, cast(drawn < p, input.dtype))
+    return input
+
+
+def uniform_(
+    input: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None,
+    **bounds: float,
+) -> Tensor:  # fmt: skip
+    """Fills with uniform numbers in [a, b) (PyTorch's names `from` and `to` work too)."""
+    low, high = bounds.get("from", a), bounds.get("to", b)
+    if low > high:
+        raise RuntimeError(
+            f"uniform_ expects to return a [from, to) range, but found from={low} > to={high}"
+        )
+    drawn = rand(input._shape, generator=generator, dtype=input.dtype, device=input.device)
+    assign(input, drawn * (high - low) + low)
+    return input
+
+
+def normal_(
+    input: Tensor, mean: Number = 0.0, std: Number = 1.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fills with normal numbers."""
+    if std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+    drawn = randn(input._shape, generator=generator, dtype=input.dtype, device=input.device)
+    assign(input, drawn * std + mean)
+    return input
+
+
+def exponential_(
+    input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fills with numbers of the exponential distribution of rate `lambd`."""
+    drawn = rand(input._shape, generator=generator, dtype=input.dtype, device=input.device)
+    assign(input, (1.0 - drawn).log() * (-1.0 / lambd))
+    return input
+
+

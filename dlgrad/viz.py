@@ -1,0 +1,271 @@
+"""Pictures without dependencies: PNG files, line charts of training curves, terminal drawings.
+
+Floor 7.  Takes plain Python numbers, bytes or tensors.  The pixels of a chart live in
+`dlgrad.canvas`; this file decides what goes where.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dlgrad.canvas import Canvas, Color
+from dlgrad.helpers import write_atomically
+
+# Colours of the curves: distinguishable also for most colour-blind readers (Okabe and Ito).
+CURVE_COLORS: tuple[Color, ...] = (
+    (0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233),
+)  # fmt: skip
+INK: Color = (40, 44, 52)
+GREY: Color = (120, 126, 136)
+GRID: Color = (228, 231, 235)
+
+TICKS = 5  # about as many on each axis
+MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 76, 24, 52, 56
+LINE_WIDTH = 2.0
+MOST_MARKED_POINTS = 40  # a curve with no more than these shows each as a dot
+CHART_HEIGHT = 340
+
+
+# PNG ------------------------------------------------------------------------------------------
+
+
+def write_png(path: str, pixels: Any) -> None:
+    """Writes an image: grey (height, width) or RGB (height, width, 3).
+
+    `pixels` is a tensor or nested sequence; uint8 and other integers are taken as 0 to 255,
+    floats as 0.0 to 1.0 (values beyond are clipped).  The file is replaced atomically.
+    """
+    if hasattr(pixels, "tolist"):
+        pixels = pixels.tolist()
+    rows = [list(row) for row in pixels]
+    width = len(rows[0]) if rows else 0
+    if not width or any(len(row) != width for row in rows):
+        raise ValueError("an image needs at least one pixel and rows of equal length")
+    channels = len(rows[0][0]) if isinstance(rows[0][0], Sequence) else 1
+    if channels not in (1, 3):
+        raise ValueError(f"an image has 1 channel (grey) or 3 (red, green, blue), got {channels}")
+    if channels == 3:
+        rows = [[value for pixel in row for value in pixel] for row in rows]
+        if any(len(row) != 3 * width for row in rows):
+            raise ValueError("every pixel of an RGB image needs 3 values")
+    data = b"".join(bytes(map(_byte, row)) for row in rows)
+    write_png_bytes(path, width, len(rows), channels, data)
+
+
+def _byte(value: Any) -> int:
+    if isinstance(value, float):
+        value = 0 if value != value else int(min(max(value, 0.0), 1.0) * 255 + 0.5)
+    return min(max(int(value), 0), 255)
+
+
+def write_png_bytes(path: str, width: int, height: int, channels: int, data: bytes) -> None:
+    """Writes `height` rows of `width` pixels of `channels` (1 or 3) bytes each."""
+    stride = width * channels
+    if width < 1 or height < 1 or len(data) != stride * height:
+        raise ValueError(
+            f"{width}x{height} pixels of {channels} bytes need {stride * height} bytes, "
+            f"got {len(data)}"
+        )
+    # Each row of a PNG begins with the number of its filter; 0 means none.
+    rows = b"".join(b"\0" + data[i * stride : (i + 1) * stride] for i in range(height))
+    color_type = {1: 0, 3: 2}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")):
+        checksum = zlib.crc32(kind + body)
+        parts.append(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum))
+    write_atomically(path, b"".join(parts), mode=0o666)
+
+
+def image_grid(images: Any, columns: int = 8, padding: int = 2) -> list[list[Any]]:
+    """Grey images (count, height, width) side by side, as rows of pixels for `write_png`."""
+    if hasattr(images, "tolist"):
+        images = images.tolist()
+    if not images:
+        raise ValueError("a grid needs at least one image")
+    height, width = len(images[0]), len(images[0][0])
+    grid = []
+    for first in range(0, len(images), columns):
+        line = images[first : first + columns]
+        line = line + [[[0] * width] * height] * (columns - len(line))
+        grid += [[0] * (columns * (width + padding) + padding)] * padding
+        for y in range(height):
+            row: list[Any] = [0] * padding
+            for image in line:
+                row += [*image[y], *[0] * padding]
+            grid.append(row)
+    return grid + [[0] * (columns * (width + padding) + padding)] * padding
+
+
+# Charts ---------------------------------------------------------------------------------------
+
+Curve = Sequence[float] | Sequence[tuple[float, float]]
+
+
+def plot_curves(
+    path: str,
+    charts: Mapping[str, Mapping[str, Curve]],
+    x_label: str = "",
+    width: int = 800,
+) -> None:
+    """Writes line charts, one under the other, as a PNG file.
+
+    `charts` maps the title of each chart to its curves, and these map a name for the legend
+    to values (drawn at x = 0, 1, 2, ...) or to (x, y) pairs.  Values that are not finite
+    leave a gap.
+
+        plot_curves("curves.png", {"loss": {"train": losses, "test": [(110, 0.3), (220, 0.2)]}})
+    """
+    if not charts:
+        raise ValueError("plot_curves needs at least one chart")
+    canvas = Canvas(width, CHART_HEIGHT * len(charts))
+    for position, (title, curves) in enumerate(charts.items()):
+        points = {name: _points(curve) for name, curve in curves.items()}
+        _draw_chart(canvas, position * CHART_HEIGHT, title, points, x_label)
+    write_png_bytes(path, canvas.width, canvas.height, 3, bytes(canvas.pixels))
+
+
+def _points(curve: Curve) -> list[tuple[float, float]]:
+    pairs = enumerate(curve) if not curve or not isinstance(curve[0], tuple) else curve
+    return [(float(x), float(y)) for x, y in pairs]  # type: ignore[misc, arg-type]
+
+
+def _draw_chart(
+    canvas: Canvas,
+    top: int,
+    title: str,
+    curves: Mapping[str, list[tuple[float, float]]],
+    x_label: str,
+) -> None:
+    left, right = MARGIN_LEFT, canvas.width - MARGIN_RIGHT
+    upper, lower = top + MARGIN_TOP, top + CHART_HEIGHT - MARGIN_BOTTOM
+    finite = [p for points in curves.values() for p in points if _is_finite(p)]
+    x_low, x_high, _ = _range([x for x, _ in finite], tight=True)
+    y_low, y_high, _ = _range([y for _, y in finite], tight=False)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = (x - x_low) / (x_high - x_low)
+        up = (y - y_low) / (y_high - y_low)
+        return left + across * (right - left), lower - up * (lower - upper)
+
+    for y in _ticks(y_low, y_high):
+        row = round(place(x_low, y)[1])
+        canvas.fill(left, row, right, row + 1, GRID)
+        canvas.text(left - 10, row - 4, _label(y, y_high - y_low), GREY, align="right")
+    for x in _ticks(x_low, x_high):
+        column = round(place(x, y_low)[0])
+        canvas.fill(column, lower, column + 1, lower + 5, GREY)
+        canvas.text(column, lower + 10, _label(x, x_high - x_low), GREY, align="center")
+    canvas.fill(left, lower, right, lower + 1, GREY)
+    canvas.text(left, top + 18, title, INK, scale=1.4)
+    canvas.text((left + right) // 2, lower + 30, x_label, GREY, align="center")
+    for color, points in zip(_cycle(CURVE_COLORS), curves.values(), strict=False):
+        runs = _finite_runs(points)
+        canvas.stroke([[place(*p) for p in run] for run in runs], color, LINE_WIDTH)
+        if len(points) <= MOST_MARKED_POINTS:
+            dots = [[place(*p)] for run in runs for p in run]
+            canvas.stroke(dots, color, 2.8 * LINE_WIDTH)
+    _draw_legend(canvas, right, top + 22, list(curves))
+
+
+def _draw_legend(canvas: Canvas, right: float, row: int, names: list[str]) -> None:
+    """The names of the curves, from the right, on the line of the title."""
+    colors = list(zip(_cycle(CURVE_COLORS), names, strict=False))
+    for color, name in reversed(colors):
+        if name:
+            right = canvas.text(right, row, name, INK, align="right") - 8
+            canvas.stroke([[(right - 16, row + 4), (right, row + 4)]], color, LINE_WIDTH + 1)
+            right -= 36
+
+
+def _cycle(colors: Sequence[Color]) -> Iterable[Color]:
+    while True:
+        yield from colors
+
+
+def _is_finite(point: tuple[float, float]) -> bool:
+    return math.isfinite(point[0]) and math.isfinite(point[1])
+
+
+def _finite_runs(points: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:
+    """The curve in pieces, cut where a value is not finite."""
+    runs: list[list[tuple[float, float]]] = [[]]
+    for point in points:
+        if _is_finite(point):
+            runs[-1].append(point)
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
+
+
+def _range(values: list[float], tight: bool) -> tuple[float, float, float]:
+    """The ends of an axis that shows all `values`, and the step between its ticks."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    if low == high:
+        spread = abs(low) / 10 or 1.0
+        low, high = low - spread, high + spread
+    step = _nice_step((high - low) / TICKS)
+    if not tight:
+        low, high = math.floor(low / step) * step, math.ceil(high / step) * step
+    return low, high, step
+
+
+def _nice_step(rough: float) -> float:
+    """The number of the form 1, 2, 2.5 or 5 times a power of ten that is next above `rough`."""
+    power: float = 10.0 ** math.floor(math.log10(rough))
+    return next(n * power for n in (1.0, 2.0, 2.5, 5.0, 10.0) if n * power >= rough * 0.999)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    step = _nice_step((high - low) / TICKS)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [i * step for i in range(first, last + 1)]
+
+
+def _label(value: float, span: float) -> str:
+    """A tick's number with the digits that tell it from its neighbours."""
+    step = _nice_step(span / TICKS)
+    if abs(value) >= 1e6 or (value and abs(value) < 1e-4):
+        return f"{value:.3g}"
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    if decimals and round(step * 10**decimals, 6) % 1:
+        decimals += 1  # a step of 0.25 needs two places
+    return f"{value:,.{decimals}f}"
+
+
+# Terminal -------------------------------------------------------------------------------------
+
+
+def draw_images(images: Any, captions: Sequence[str] = (), columns: int = 3) -> str:
+    """Grey images (count, height, width) of 0 to 255 as text, `columns` side by side.
+
+    Two pixels, one above the other, make one character: a half block, or a full one; dark
+    pixels stay blank, so it is readable without any colour.
+    """
+    if hasattr(images, "tolist"):
+        images = images.tolist()
+    lines = []
+    for first in range(0, len(images), columns):
+        pictures = [_picture_lines(image) for image in images[first : first + columns]]
+        names = captions[first : first + columns]
+        widths = [max(len(picture[0]), 1) for picture in pictures]
+        if names:
+            padded = (name[:w].ljust(w) for name, w in zip(names, widths, strict=False))
+            lines.append("  ".join(padded).rstrip())
+        lines += ["  ".join(parts).rstrip() for parts in zip(*pictures, strict=True)]
+    return "\n".join(lines)
+
+
+def _picture_lines(image: Sequence[Sequence[float]]) -> list[str]:
+    blank = [0.0] * len(image[0])
+    lines = []
+    for y in range(0, len(image), 2):
+        lower = image[y + 1] if y + 1 < len(image) else blank
+        cells = zip(image[y], lower, strict=True)
+        lines.append("".join(" ▄▀█"[2 * (a > 96) + (b > 96)] for a, b in cells))
+    return lines

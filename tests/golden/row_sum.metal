@@ -1,0 +1,20 @@
+/* row sum */
+
+#include <metal_stdlib>
+using namespace metal;
+
+kernel void row_sum_example(device float *out [[buffer(0)]],
+    device const float *x [[buffer(1)]], constant long *sizes [[buffer(29)]],
+    constant ulong *numbers [[buffer(30)]], uint group [[threadgroup_position_in_grid]],
+    uint local_index [[thread_index_in_threadgroup]])
+{
+    const long columns = sizes[1];
+    const long work = sizes[2];
+    const long i = long(group) * 256 + local_index;
+    if (i >= work) return;
+    float sum = 0.0f;
+    for (long r = 0; r < columns; r++) {
+        sum += x[i * columns + r];
+    }
+    out[i] = sum;
+}

@@ -1,0 +1,2 @@
+// Everything is in sim_cuda.h already.
+#pragma once

@@ -1,0 +1,622 @@
+"""Modules: registration, walking, state, hooks, printing; and what each layer computes."""
+
+import math
+
+import pytest
+
+import dlgrad
+from dlgrad import nn
+from dlgrad.nn import functional as F
+from dlgrad.nn import init
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.rest = nn.Sequential(nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2, bias=False))
+        self.scale = nn.Parameter(dlgrad.ones(2))
+        self.register_buffer("mask", dlgrad.tensor([1.0, 0.0]))
+        self.register_buffer("scratch", dlgrad.zeros(1), persistent=False)
+
+    def forward(self, x):
+        return self.rest(self.first(x)) * self.scale * self.mask
+
+
+def close(a, b, tolerance=1e-5):
+    flat_a = a.reshape(-1).tolist() if isinstance(a, dlgrad.Tensor) else a
+    flat_b = b.reshape(-1).tolist() if isinstance(b, dlgrad.Tensor) else b
+    assert len(flat_a) == len(flat_b)
+    assert all(abs(x - y) <= tolerance * max(1, abs(y)) for x, y in zip(flat_a, flat_b, strict=True))
+    return True
+
+
+# Registration and walking ---------------------------------------------------------------------------
+
+
+def test_names_of_parameters_buffers_and_modules():
+    net = Net()
+    assert [name for name, _ in net.named_parameters()] == [
+        "scale", "first.weight", "first.bias", "rest.0.weight", "rest.0.bias", "rest.2.weight",
+    ]  # fmt: skip
+    assert [name for name, _ in net.named_buffers()] == [
+        "mask", "scratch", "rest.0.running_mean", "rest.0.running_var",
+        "rest.0.num_batches_tracked",
+    ]  # fmt: skip
+    assert [name for name, _ in net.named_modules()] == [
+        "", "first", "rest", "rest.0", "rest.1", "rest.2",
+    ]  # fmt: skip
+    assert [name for name, _ in net.named_children()] == ["first", "rest"]
+    assert [name for name, _ in net.named_parameters("net", recurse=False)] == ["net.scale"]
+    assert list(net.state_dict()) == [
+        "scale", "mask", "first.weight", "first.bias", "rest.0.weight", "rest.0.bias",
+        "rest.0.running_mean", "rest.0.running_var", "rest.0.num_batches_tracked",
+        "rest.2.weight",
+    ]  # fmt: skip
+
+
+def test_shared_members_are_found_once():
+    net = nn.Module()
+    net.a = net.b = nn.Linear(2, 2)
+    net.c = net.a.weight
+    assert [name for name, _ in net.named_parameters()] == ["c", "a.bias"]
+    everything = [name for name, _ in net.named_parameters(remove_duplicate=False)]
+    assert everything == ["c", "a.weight", "a.bias", "b.weight", "b.bias"]
+    assert len(list(net.modules())) == 2 and len(list(net.children())) == 1
+    assert "b.weight" in net.state_dict()
+
+
+def test_attributes_are_registered_replaced_and_deleted():
+    net = Net()
+    net.first = nn.Linear(3, 5)
+    assert net.first.out_features == 5 and net._modules["first"] is net.first
+    net.mask = dlgrad.zeros(2)
+    assert net.mask.tolist() == [0.0, 0.0] and "mask" in net._buffers
+    net.scale = None
+    assert "scale" not in dict(net.named_parameters()) and net.scale is None
+    del net.rest
+    assert not hasattr(net, "rest") and len(list(net.modules())) == 2
+    net.plain = nn.ReLU()
+    net.plain = nn.Parameter(dlgrad.zeros(1))
+    assert "plain" in net._parameters and "plain" not in net._modules
+    net.number = 3
+    net.number = nn.Linear(1, 1)
+    assert isinstance(net.number, nn.Linear)
+    assert "first" in dir(net)
+
+
+def test_mistakes_in_registration_are_refused():
+    net = Net()
+    with pytest.raises(TypeError, match="scale"):
+        net.scale = dlgrad.ones(2)
+    with pytest.raises(TypeError, match="first"):
+        net.first = 3
+    with pytest.raises(KeyError, match="first"):
+        net.register_buffer("first", dlgrad.zeros(1))
+    with pytest.raises(KeyError, match="a.b"):
+        net.add_module("a.b", nn.ReLU())
+    with pytest.raises(KeyError):
+        net.register_parameter("", None)
+    with pytest.raises(TypeError):
+        net.register_parameter("p", dlgrad.zeros(1))
+    with pytest.raises(TypeError):
+        net.register_buffer("b", 1.0)
+    with pytest.raises(TypeError):
+        net.add_module("m", 1)
+    with pytest.raises(AttributeError, match="'Net' object has no attribute 'nothing'"):
+        net.nothing  # noqa: B018
+
+    class Early(nn.Module):
+        def __init__(self):
+            self.layer = nn.ReLU()
+
+    with pytest.raises(AttributeError, match="super"):
+        Early()
+    with pytest.raises(NotImplementedError, match="forward"):
+        nn.Module()(1)
+
+
+def test_get_by_path():
+    net = Net()
+    assert net.get_submodule("rest.2") is net.rest[2]
+    assert net.get_submodule("") is net
+    assert net.get_parameter("first.bias") is net.first.bias
+    assert net.get_buffer("rest.0.running_var") is net.rest[0].running_var
+    for get, path in (
+        (net.get_submodule, "rest.9"),
+        (net.get_parameter, "mask"),
+        (net.get_buffer, "scale"),
+    ):
+        with pytest.raises(AttributeError, match=path):
+            get(path)
+
+
+def test_modes_gradients_and_apply():
+    net = Net()
+    assert net.eval() is net and not net.rest[0].training
+    assert net.train().rest[0].training
+    with pytest.raises(ValueError):
+        net.train("yes")
+    net.requires_grad_(False)
+    assert not any(p.requires_grad for p in net.parameters())
+    net.requires_grad_()
+    net(dlgrad.ones(4, 3)).sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+    net.zero_grad(set_to_none=False)
+    assert all(p.grad.abs().sum().item() == 0 for p in net.parameters())
+    net.zero_grad()
+    assert all(p.grad is None for p in net.parameters())
+    seen = []
+    net.apply(lambda module: seen.append(type(module).__name__))
+    assert seen == ["Linear", "BatchNorm1d", "ReLU", "Linear", "Sequential", "Net"]
+
+
+def test_conversion_keeps_the_parameters():
+    net = Net()
+    weight, values = net.first.weight, net.first.weight.tolist()
+    assert net.double() is net
+    assert net.first.weight is weight and weight.dtype is dlgrad.float64
+    assert weight.is_leaf and weight.requires_grad and weight.tolist() == values
+    assert net.mask.dtype is dlgrad.float64
+    assert net.rest[0].num_batches_tracked.dtype is dlgrad.int64
+    assert net(dlgrad.ones(2, 3, dtype=dlgrad.float64)).dtype is dlgrad.float64
+    assert net.half().mask.dtype is dlgrad.float16
+    assert net.to(dlgrad.tensor(1.0)).mask.dtype is dlgrad.float32
+    assert net.to("cpu", dtype=dlgrad.bfloat16).mask.dtype is dlgrad.bfloat16
+    assert net.to(device="cpu").float().cpu().mask.dtype is dlgrad.float32
+    with pytest.raises(TypeError, match="int64"):
+        net.to(dlgrad.int64)
+
+
+def test_conversion_converts_gradients_and_shared_parameters_once():
+    net = nn.Module()
+    net.a = nn.Linear(2, 2)
+    net.b = net.a
+    net.a(dlgrad.ones(1, 2)).sum().backward()
+    net.double()
+    assert net.a.weight is net.b.weight
+    assert net.a.weight.grad.dtype is dlgrad.float64
+
+
+# State ---------------------------------------------------------------------------------------------------
+
+
+def test_state_goes_from_one_model_to_another(tmp_path):
+    a, b = Net(), Net()
+    a.rest[0].running_mean.fill_(0.5)
+    x = dlgrad.randn(5, 3)
+    dlgrad.save(a.state_dict(), tmp_path / "net.safetensors")
+    result = b.load_state_dict(dlgrad.load(tmp_path / "net.safetensors"))
+    assert repr(result) == str(result) == "<All keys matched successfully>"
+    assert a.eval()(x).tolist() == b.eval()(x).tolist()
+    a.first.weight.data.add_(1)
+    assert a.eval()(x).tolist() != b(x).tolist(), "loading copies"
+
+
+def test_state_dict_shares_memory_and_has_no_history():
+    net = nn.Linear(2, 1)
+    state = net.state_dict()
+    with dlgrad.no_grad():
+        net.weight.fill_(7.0)
+    assert state["weight"].tolist() == [[7.0, 7.0]]
+    assert not state["weight"].requires_grad
+    assert net.state_dict(keep_vars=True)["weight"] is net.weight
+
+
+def test_everything_wrong_with_a_state_is_one_error():
+    net = Net()
+    before = net.first.bias.tolist()
+    state = net.state_dict()
+    del state["scale"], state["first.bias"]
+    state["more"] = dlgrad.zeros(1)
+    state["first.weight"] = dlgrad.zeros(4, 9)
+    state["mask"] = dlgrad.zeros(3)
+    with pytest.raises(RuntimeError) as caught:
+        net.load_state_dict(state)
+    message = str(caught.value)
+    for part in (
+        "Net", "missing keys: 'scale', 'first.bias'", "unexpected keys: 'more'",
+        "'first.weight': (4, 9) is given, the model has (4, 3)", "'mask'",
+    ):  # fmt: skip
+        assert part in message
+    assert net.first.bias.tolist() == before
+
+
+def test_a_state_that_is_not_strict():
+    net = nn.Linear(2, 1)
+    result = net.load_state_dict({"weight": dlgrad.ones(1, 2), "x": dlgrad.ones(1)}, strict=False)
+    assert result.missing_keys == ["bias"] and result.unexpected_keys == ["x"]
+    assert "missing_keys=['bias']" in repr(result)
+    assert net.weight.tolist() == [[1.0, 1.0]]
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        net.load_state_dict({"weight": dlgrad.ones(1, 3)}, strict=False)
+    with pytest.raises(TypeError, match="weight"):
+        net.load_state_dict({"weight": [1.0]}, strict=False)
+    with pytest.raises(TypeError, match="mapping"):
+        net.load_state_dict([1])
+
+
+def test_loading_converts_or_assigns():
+    net = nn.BatchNorm1d(2)
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    state["weight"] = dlgrad.tensor([3.0, 4.0], dtype=dlgrad.float64)
+    net.load_state_dict(state)
+    assert net.weight.dtype is dlgrad.float32 and net.weight.tolist() == [3.0, 4.0]
+    net.load_state_dict(state, assign=True)
+    assert net.weight.dtype is dlgrad.float64 and isinstance(net.weight, nn.Parameter)
+    assert net.running_mean is state["running_mean"]
+
+
+# Hooks ----------------------------------------------------------------------------------------------------
+
+
+def test_hooks_see_and_change():
+    layer = nn.Identity()
+    seen = []
+    first = layer.register_forward_pre_hook(lambda m, args: (args[0] + 1,))
+    layer.register_forward_pre_hook(lambda m, args: seen.append(args), prepend=True)
+    second = layer.register_forward_hook(lambda m, args, out: out * 10)
+    third = layer.register_forward_hook(
+        lambda m, args, kwargs, out: seen.append((kwargs, out)), with_kwargs=True
+    )
+    assert layer(1) == 20
+    assert seen == [(1,), ({}, 20)]
+    first.remove()
+    first.remove()
+    with second:
+        assert layer(1) == 10
+    third.remove()
+    assert layer(1) == 1
+
+
+def test_pre_hooks_with_keywords():
+    class Plus(nn.Module):
+        def forward(self, a, b=0):
+            return a + b
+
+    layer = Plus()
+    with layer.register_forward_pre_hook(lambda m, a, k: (a, {"b": 5}), with_kwargs=True):
+        assert layer(1, b=2) == 6
+    with layer.register_forward_pre_hook(lambda m, args: 7):
+        assert layer(1) == 7
+    layer.register_forward_pre_hook(lambda m, a, k: 3, with_kwargs=True)
+    with pytest.raises(TypeError, match="pre-hook"):
+        layer(1)
+
+
+# Containers -----------------------------------------------------------------------------------------------
+
+
+def test_sequential():
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    assert len(model) == 3 and isinstance(model[1], nn.ReLU) and model[-1] is model[2]
+    front = model[:2]
+    assert isinstance(front, nn.Sequential) and front[0] is model[0] and len(front) == 2
+    model[1] = nn.Tanh()
+    assert isinstance(model[1], nn.Tanh)
+    model.append(nn.Sigmoid()).insert(0, nn.Identity())
+    assert [type(m).__name__ for m in model] == ["Identity", "Linear", "Tanh", "Linear", "Sigmoid"]
+    del model[0]
+    assert list(model.state_dict())[0] == "0.weight"
+    named = nn.Sequential({"a": nn.Identity(), "b": nn.Linear(1, 1)})
+    assert named.b is named[1] and list(named.state_dict()) == ["b.weight", "b.bias"]
+    with pytest.raises(IndexError):
+        model[9]
+
+
+def test_module_list_and_dict():
+    layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
+    assert len(list(layers.parameters())) == 6 and isinstance(layers[1:], nn.ModuleList)
+    layers += [nn.ReLU()] if hasattr(layers, "__iadd__") else []
+    named = nn.ModuleDict({"up": nn.Linear(1, 2)})
+    named["down"] = nn.Linear(2, 1)
+    assert list(named) == ["up", "down"] and "up" in named and len(named) == 2
+    assert [name for name, _ in named.named_parameters()][0] == "up.weight"
+    assert named.pop("up").out_features == 2 and list(named.keys()) == ["down"]
+    for container in (layers, named):
+        with pytest.raises(NotImplementedError):
+            container(1)
+
+
+def test_repr_is_pytorchs():
+    class Tiny(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1, bias=False), nn.ReLU())
+            self.blocks = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2), nn.Dropout(0.1)])
+
+    assert repr(Tiny()) == (
+        "Tiny(\n"
+        "  (body): Sequential(\n"
+        "    (0): Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)\n"
+        "    (1): ReLU()\n"
+        "  )\n"
+        "  (blocks): ModuleList(\n"
+        "    (0-1): 2 x Linear(in_features=2, out_features=2, bias=True)\n"
+        "    (2): Dropout(p=0.1, inplace=False)\n"
+        "  )\n"
+        ")"
+    )
+    assert repr(nn.MaxPool2d(2)) == (
+        "MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)"
+    )
+    assert repr(nn.Parameter(dlgrad.ones(1))).startswith("Parameter containing:\ntensor([1.]")
+
+
+# First values ----------------------------------------------------------------------------------------------
+
+
+def spread(tensor):
+    values = tensor.reshape(-1).tolist()
+    average = sum(values) / len(values)
+    variance = sum((v - average) ** 2 for v in values) / len(values)
+    return min(values), max(values), average, math.sqrt(variance)
+
+
+@pytest.mark.parametrize(
+    "layer, bound",
+    [
+        (lambda: nn.Linear(64, 500), 1 / 8),
+        (lambda: nn.Conv2d(4, 500, (4, 4)), 1 / 8),
+        (lambda: nn.Conv2d(8, 500, (4, 4), groups=2), 1 / 8),
+    ],
+)
+def test_default_first_values(layer, bound):
+    made = layer()
+    for tensor in (made.weight, made.bias):
+        low, high, average, deviation = spread(tensor)
+        assert -bound <= low < -0.95 * bound and 0.95 * bound < high <= bound
+        assert abs(average) < 0.1 * bound
+        assert abs(deviation - bound / math.sqrt(3)) < 0.05 * bound
+
+
+def test_the_seed_decides_the_first_values():
+    def weights(seed):
+        dlgrad.manual_seed(seed)
+        return nn.Linear(3, 3).weight.tolist()
+
+    assert weights(1) == weights(1) != weights(2)
+
+
+@pytest.mark.parametrize(
+    "fill, deviation",
+    [
+        (lambda t: init.uniform_(t, -1, 1), 1 / math.sqrt(3)),
+        (lambda t: init.normal_(t, 0.0, 0.5), 0.5),
+        (lambda t: init.xavier_uniform_(t, gain=2), 2 * math.sqrt(2 / 300)),
+        (lambda t: init.xavier_normal_(t), math.sqrt(2 / 300)),
+        (lambda t: init.kaiming_uniform_(t, nonlinearity="relu"), math.sqrt(2 / 200)),
+        (lambda t: init.kaiming_normal_(t, mode="fan_out", nonlinearity="relu"), math.sqrt(2 / 100)),
+        (lambda t: init.kaiming_uniform_(t, a=math.sqrt(5)), math.sqrt(1 / 3 / 200)),
+    ],
+)
+def test_init_deviations(fill, deviation):
+    weight = nn.Parameter(dlgrad.zeros(100, 200))
+    assert fill(weight) is weight
+    _, _, average, found = spread(weight)
+    assert abs(found - deviation) < 0.03 * deviation and abs(average) < 0.05 * deviation
+    assert weight.requires_grad and weight.is_leaf
+
+
+def test_init_constants_and_mistakes():
+    weight = dlgrad.zeros(2, 3)
+    assert init.ones_(weight).tolist() == [[1.0] * 3] * 2
+    assert init.constant_(weight, 4).tolist() == [[4.0] * 3] * 2
+    low, high, _, _ = spread(init.trunc_normal_(dlgrad.zeros(1000), std=5.0, a=-1.0, b=1.0))
+    assert low == -1.0 and high == 1.0
+    assert init.calculate_gain("leaky_relu", 1.0) == 1.0
+    with pytest.raises(RuntimeError, match="2 dimensions"):
+        init.kaiming_uniform_(dlgrad.zeros(3))
+    with pytest.raises(ValueError, match="fan_"):
+        init.kaiming_uniform_(weight, mode="in")
+    with pytest.raises(ValueError, match="swish"):
+        init.calculate_gain("swish")
+
+
+# What layers compute ---------------------------------------------------------------------------------------
+
+
+def test_linear():
+    layer = nn.Linear(2, 3)
+    layer.load_state_dict({
+        "weight": dlgrad.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]),
+        "bias": dlgrad.tensor([0.5, 0.0, -1.0]),
+    })  # fmt: skip
+    assert layer(dlgrad.tensor([1.0, -1.0])).tolist() == [-0.5, -1.0, -2.0]
+    assert tuple(layer(dlgrad.ones(4, 5, 2)).shape) == (4, 5, 3)
+
+
+def test_conv2d():
+    layer = nn.Conv2d(1, 1, 2, stride=2, padding=(1, 0), bias=True)
+    layer.load_state_dict({
+        "weight": dlgrad.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), "bias": dlgrad.tensor([10.0])
+    })  # fmt: skip
+    out = layer(dlgrad.arange(4, dtype=dlgrad.float32).reshape(1, 1, 2, 2))
+    assert out.tolist() == [[[[14.0], [18.0]]]]
+    assert tuple(nn.Conv2d(2, 4, 3, padding="same")(dlgrad.ones(1, 2, 5, 6)).shape) == (1, 4, 5, 6)
+    assert tuple(nn.Conv2d(4, 6, 3, groups=2, dilation=2).weight.shape) == (6, 2, 3, 3)
+    for bad in (
+        {"groups": 2}, {"padding": "half"}, {"padding_mode": "reflect"}, {"kernel_size": (1, 2, 3)},
+    ):  # fmt: skip
+        with pytest.raises(ValueError):
+            nn.Conv2d(**{"in_channels": 3, "out_channels": 4, "kernel_size": 3, **bad})
+
+
+def test_pools():
+    x = dlgrad.arange(16, dtype=dlgrad.float32).reshape(1, 1, 4, 4)
+    assert nn.MaxPool2d(2)(x).tolist() == [[[[5.0, 7.0], [13.0, 15.0]]]]
+    assert nn.MaxPool2d(3, stride=1)(x).tolist() == [[[[10.0, 11.0], [14.0, 15.0]]]]
+    assert nn.AvgPool2d(2)(x).tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
+    values, places = nn.MaxPool2d(2, return_indices=True)(x)
+    assert places.tolist() == [[[[5, 7], [13, 15]]]]
+
+
+@pytest.mark.parametrize(
+    "layer, value",
+    [
+        (nn.ReLU(), lambda x: max(x, 0)),
+        (nn.Sigmoid(), lambda x: 1 / (1 + math.exp(-x))),
+        (nn.Tanh(), math.tanh),
+        (nn.SiLU(), lambda x: x / (1 + math.exp(-x))),
+        (nn.LeakyReLU(0.2), lambda x: x if x > 0 else 0.2 * x),
+        (nn.GELU(), lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2),
+        (
+            nn.GELU("tanh"),
+            lambda x: x / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+        ),
+        (nn.Identity(1, a=2), lambda x: x),
+    ],
+    ids=repr,
+)
+def test_activations(layer, value):
+    points = [-3.0, -0.5, 0.0, 0.25, 2.0]
+    assert close(layer(dlgrad.tensor(points)), [value(x) for x in points])
+
+
+def test_softmax_and_flatten():
+    x = dlgrad.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
+    total = sum(math.exp(i) for i in (1, 2, 3))
+    assert close(nn.Softmax(1)(x)[0], [math.exp(i) / total for i in (1, 2, 3)])
+    assert close(nn.LogSoftmax(dim=-1)(x)[1], [-math.log(3)] * 3)
+    assert tuple(nn.Flatten()(dlgrad.ones(2, 3, 4)).shape) == (2, 12)
+    assert tuple(nn.Flatten(0, 1)(dlgrad.ones(2, 3, 4)).shape) == (6, 4)
+
+
+def test_dropout():
+    layer = nn.Dropout(0.25)
+    x = dlgrad.ones(10_000)
+    dropped = layer(x).tolist()
+    assert set(dropped) == {0.0, dlgrad.tensor(1 / 0.75).item()}
+    assert 0.23 < dropped.count(0.0) / 10_000 < 0.27
+    assert layer(x).tolist() != dropped
+    assert layer.eval()(x).tolist() == x.tolist()
+    with pytest.raises(ValueError):
+        nn.Dropout(1.5)
+
+
+def test_batch_norm_uses_the_batch_and_tracks_it():
+    layer = nn.BatchNorm2d(2, momentum=0.5)
+    x = dlgrad.tensor([[[[1.0, 3.0]], [[10.0, 10.0]]], [[[5.0, 7.0]], [[14.0, 14.0]]]])
+    out = layer(x)
+    spread_one = math.sqrt(5 + 1e-5)
+    assert close(out[:, 0], [v / spread_one for v in (-3.0, -1.0, 1.0, 3.0)])
+    assert close(layer.running_mean, [2.0, 6.0])
+    assert close(layer.running_var, [0.5 + 0.5 * 20 / 3, 0.5 + 0.5 * 16 / 3])
+    assert layer.num_batches_tracked.item() == 1
+    layer.eval()
+    other = layer(x[:1])
+    assert close(other[0, 0], [(v - 2.0) / math.sqrt(layer.running_var[0].item() + 1e-5) for v in (1, 3)])
+    assert layer.num_batches_tracked.item() == 1
+
+
+def test_batch_norm_can_average_all_batches():
+    layer = nn.BatchNorm1d(1, momentum=None, affine=False)
+    for value in (1.0, 2.0, 6.0):
+        layer(dlgrad.tensor([[value], [value + 1]]))
+    assert close(layer.running_mean, [3.5])
+    assert layer.weight is None and list(layer.state_dict()) == [
+        "running_mean", "running_var", "num_batches_tracked",
+    ]  # fmt: skip
+
+
+def test_batch_norm_without_tracking_always_uses_the_batch():
+    layer = nn.BatchNorm1d(1, track_running_stats=False).eval()
+    assert close(layer(dlgrad.tensor([[1.0], [3.0]])), [-1.0, 1.0], 1e-4)
+    assert list(layer.state_dict()) == ["weight", "bias"]
+
+
+def test_batch_norm_checks_its_input():
+    with pytest.raises(RuntimeError, match=r"4-d input, got shape \(2, 3\)"):
+        nn.BatchNorm2d(3)(dlgrad.ones(2, 3))
+    with pytest.raises(RuntimeError, match="2-d or 3-d"):
+        nn.BatchNorm1d(3)(dlgrad.ones(2, 3, 1, 1))
+    with pytest.raises(RuntimeError, match="3 features.*is 4"):
+        nn.BatchNorm1d(3)(dlgrad.ones(2, 4))
+
+
+def test_layer_norm():
+    layer = nn.LayerNorm(2)
+    assert close(layer(dlgrad.tensor([[1.0, 3.0]])), [-1.0, 1.0], 1e-4)
+    assert repr(layer) == "LayerNorm((2,), eps=1e-05, elementwise_affine=True)"
+    assert list(nn.LayerNorm((2, 3), bias=False).state_dict()) == ["weight"]
+
+
+def test_losses():
+    scores = dlgrad.tensor([[2.0, 0.0], [0.0, 1.0]])
+    targets = dlgrad.tensor([0, 0])
+    each = [math.log(1 + math.exp(-2)), math.log(1 + math.e)]
+    assert close(nn.CrossEntropyLoss()(scores, targets).reshape(1), [sum(each) / 2])
+    assert close(nn.CrossEntropyLoss(reduction="none")(scores, targets), each)
+    logs = F.log_softmax(scores, 1)
+    assert close(nn.NLLLoss(reduction="sum")(logs, targets).reshape(1), [sum(each)])
+    a, b = dlgrad.tensor([1.0, 2.0]), dlgrad.tensor([3.0, 1.0])
+    assert nn.MSELoss()(a, b).item() == 2.5 and nn.L1Loss(reduction="sum")(a, b).item() == 3.0
+    binary = nn.BCEWithLogitsLoss(reduction="none")(a, dlgrad.tensor([1.0, 0.0]))
+    assert close(binary, [math.log(1 + math.exp(-1)), math.log(1 + math.exp(2))])
+    with pytest.raises(ValueError, match="average"):
+        nn.MSELoss("average")
+
+
+# Gradients in bounds -----------------------------------------------------------------------------------------
+
+
+def test_clip_grad_norm():
+    a, b = dlgrad.zeros(2, requires_grad=True), dlgrad.zeros(1, requires_grad=True)
+
+    def reset():
+        a.grad, b.grad = dlgrad.tensor([3.0, 0.0]), dlgrad.tensor([-4.0])
+
+    reset()
+    assert nn.utils.clip_grad_norm_([a, b], 1.0).item() == pytest.approx(5.0)
+    assert close(a.grad, [0.6, 0.0], 1e-4) and close(b.grad, [-0.8], 1e-4)
+    reset()
+    nn.utils.clip_grad_norm_([a, b], 10.0)
+    assert a.grad.tolist() == [3.0, 0.0]
+    assert nn.utils.clip_grad_norm_([a, b], 1.0, norm_type=math.inf).item() == 4.0
+    reset()
+    assert nn.utils.clip_grad_norm_(a, 1.0, norm_type=1.0).item() == pytest.approx(3.0)
+    a.grad = dlgrad.tensor([math.nan, 0.0])
+    with pytest.raises(RuntimeError, match="not a finite"):
+        nn.utils.clip_grad_norm_([a], 1.0, error_if_nonfinite=True)
+    assert nn.utils.clip_grad_norm_([dlgrad.zeros(1)], 1.0).item() == 0.0
+
+
+def test_clip_grad_value():
+    a = dlgrad.zeros(3, requires_grad=True)
+    a.grad = dlgrad.tensor([-5.0, 0.25, 5.0])
+    nn.utils.clip_grad_value_([a, dlgrad.zeros(1)], 1.0)
+    assert a.grad.tolist() == [-1.0, 0.25, 1.0]
+
+
+# All together --------------------------------------------------------------------------------------------------
+
+
+def test_a_small_network_learns_exclusive_or():
+    dlgrad.manual_seed(0)
+    x = dlgrad.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    y = dlgrad.tensor([0, 1, 1, 0])
+    model = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 2))
+    optimizer = dlgrad.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(150):
+        loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.05
+    assert model(x).argmax(dim=1).tolist() == y.tolist()
+
+
+def test_running_statistics_move_under_jit():
+    def track(wrap):
+        layer = nn.BatchNorm1d(2, momentum=0.3)
+
+        def step(x):
+            return layer(x)
+
+        wrapped = wrap(step)
+        for i in range(5):
+            wrapped(dlgrad.tensor([[0.0, 1.0 + i], [2.0, 5.0]]))
+        return [*layer.running_mean.tolist(), *layer.running_var.tolist(),
+                layer.num_batches_tracked.item()]  # fmt: skip
+
+    assert close(track(dlgrad.jit), track(lambda function: function))
