@@ -298,6 +298,9 @@ ROWS.update(
         "min_first": _row("Min", _D("ao", _first_extreme)),
         "var": _row("Var", _D("a", _variance)),
         "norm": _row("LinalgVectorNorm", _D("ao", _norm)),
+        "count": _row(
+            "Count", _D("", lambda g, e: filled(0, g.dtype, e.source_shape(0), node_of(g).device))
+        ),
         "logsumexp": _row("Logsumexp", _D("ao", lambda g, e: mul(g, exp(sub(e.a, e.out))))),
     }
 )

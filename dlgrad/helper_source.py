@@ -71,7 +71,10 @@ def _float_literal(value: float, dtype: DType, suffix: str, dialect: Dialect) ->
         return ("-" if value < 0 else "") + dialect.infinity[kind]
     if value == int(value) and abs(value) < 1e18:
         return ("-" if math.copysign(1, value) < 0 else "") + f"{abs(int(value))}.0{suffix}"
-    return (repr(value) if dtype.itemsize == 8 else _shortest_float32(value)) + suffix
+    text = repr(value) if dtype.itemsize == 8 else _shortest_float32(value)
+    if not set(text) & set(".e"):  # a number next to a whole one: 0.9999999999 as float32
+        text += ".0"
+    return text + suffix
 
 
 def _shortest_float32(value: float) -> str:

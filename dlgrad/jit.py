@@ -183,12 +183,7 @@ class Jit(Generic[P, R]):
         seen: set[int] = set()
         inputs = []
         for tensor in tensors:
-            plain = tensor._view is None or (
-                tensor._view.offset == 0
-                and tensor._view.is_contiguous
-                and tensor._view.numel == tensor._storage.node.numel
-            )
-            if not plain or id(tensor._storage) in seen:
+            if not is_whole(tensor) or id(tensor._storage) in seen:
                 tensor = make(graph.copy(node_of(tensor)))
             realize([tensor._storage])
             seen.add(id(tensor._storage))
@@ -254,7 +249,7 @@ class Jit(Generic[P, R]):
         return value
 
     def input_memory(self, tensor: TensorBase) -> Buffer:
-        if tensor._view is not None:
+        if not is_whole(tensor):
             tensor = make(graph.copy(node_of(tensor)))
         return tensor._storage.memory()
 
@@ -266,6 +261,14 @@ class Jit(Generic[P, R]):
             if node is not None and engine.has_other_readers(node, set()):
                 realize(pending_storages())
                 return
+
+
+def is_whole(tensor: TensorBase) -> bool:
+    """Whether the tensor is all of its memory, in row-major order."""
+    view = tensor._view
+    return view is None or (
+        view.offset == 0 and view.is_contiguous and view.numel == tensor._storage.node.numel
+    )
 
 
 def signature(tensor: TensorBase) -> tuple[Any, ...]:

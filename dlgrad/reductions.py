@@ -321,7 +321,9 @@ def norm(
     if p == -math.inf:
         return amin(input.abs(), dim, keepdim)
     if p == 0:
-        return sum(cast(ne(input, 0), input.dtype), dim, keepdim)
+        with paused():
+            count = sum(cast(ne(input, 0), input.dtype), dim, keepdim)
+        return composed("count", count, input)
     if p == 1:
         return sum(input.abs(), dim, keepdim)
     if p == 2:

@@ -130,7 +130,7 @@ def render_tiled(gemm: Gemm, dialect: Dialect, pointer: str) -> str:
     loads = [_accesses(gemm.a), _accesses(gemm.b)]
     stores = sorted({access for stmt in gemm.epilogue for access in _accesses_of(stmt)})
 
-    starts = _starts(loads[0], "m", index) + _starts(loads[1], "n", index)
+    starts = _starts(loads[0], "a", "m", index) + _starts(loads[1], "b", "n", index)
     body = _BODY.format(
         **words,
         shared_a=_tile(dialect, gemm, "a_tile"),
@@ -191,11 +191,11 @@ def _part(access: int, group: str, index: str) -> str:
     return f"dg_place({index}, {group}_rank, {group}_sizes, table{access} + {strides})"
 
 
-def _starts(accesses: list[int], group: str, index: str) -> list[str]:
+def _starts(accesses: list[int], operand: str, group: str, index: str) -> list[str]:
     lines = []
     for access in accesses:
         lines += [
-            f"const {index} start{access} = table{access}[0]",
+            f"const {index} {operand}_start{access} = table{access}[0]",
             f"    + {_part(access, 'batch', 'batch_index')}",
             f"    + {_part(access, group, f'{group}_index')};",
         ]
@@ -212,7 +212,7 @@ def _load(gemm: Gemm, expr: Expr, operand: str, accesses: list[int], dialect: Di
     lines = []
     for access in accesses:
         part = _part(access, "k", f"{operand}_k")
-        lines.append(f"const {dialect.index} place{access} = start{access} + {part};")
+        lines.append(f"const {dialect.index} place{access} = {operand}_start{access} + {part};")
     text = expression(expr, dialect, gemm.parameters, lambda load: _place(gemm, load))
     lines.append(f"{operand}_value = {text};")
     return "\n".join(" " * 12 + line for line in lines)

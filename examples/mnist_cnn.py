@@ -61,7 +61,7 @@ def train(model: nn.Module, train_set: TensorDataset, test_set: TensorDataset, a
     """Trains for `args.epochs`; returns the curves to plot.  Ctrl-C ends it early."""
     loader = DataLoader(train_set, args.batch_size, shuffle=True, drop_last=True)
     optimizer = Adam(model.parameters(), lr=args.lr)
-    schedule = OneCycleLR(optimizer, max_lr=args.lr, epochs=args.epochs, steps_per_epoch=len(loader))
+    schedule = OneCycleLR(optimizer, args.lr, total_steps=args.epochs * len(loader))
 
     @dlgrad.jit
     def step(images: dlgrad.Tensor, labels: dlgrad.Tensor):

@@ -12,12 +12,6 @@ import os
 import threading
 
 import pytest
-
-import dlgrad
-from dlgrad import dtype as types
-from dlgrad.device import Buffer, Launch, get_backend
-from dlgrad.dtype import DType, pack_values, unpack_values
-from dlgrad.ops import ReduceOps
 from gpu_kernels import (
     elementwise,
     halves,
@@ -26,6 +20,19 @@ from gpu_kernels import (
     matmul_sizes,
     row_reduction,
 )
+
+from dlgrad.device import Buffer, Launch, get_backend
+from dlgrad.dtype import (
+    DType,
+    bfloat16,
+    float16,
+    float32,
+    int32,
+    int64,
+    pack_values,
+    unpack_values,
+)
+from dlgrad.ops import ReduceOps
 
 DEVICE = os.environ["DLGRAD_TEST_DEVICE"]
 SIMULATED = os.environ["DLGRAD_TEST_SIMULATED"] == "1"
@@ -38,14 +45,14 @@ def backend():
     return opened
 
 
-def upload(backend, values, dtype: DType = types.float32) -> Buffer:
+def upload(backend, values, dtype: DType = float32) -> Buffer:
     data = pack_values(dtype, list(values))
     buffer = Buffer(backend, len(data))
     buffer.copy_in(memoryview(data))
     return buffer
 
 
-def download(buffer: Buffer, dtype: DType = types.float32) -> list:
+def download(buffer: Buffer, dtype: DType = float32) -> list:
     data = bytearray(buffer.nbytes)
     buffer.copy_out(memoryview(data))
     return unpack_values(dtype, bytes(data))
@@ -65,10 +72,10 @@ def run(backend, kernel, buffers, sizes, scalars=(), work=0, slots=(), given=())
 
 def test_memory(backend) -> None:
     buffer = upload(backend, range(10))
-    buffer.copy_in(memoryview(pack_values(types.float32, [7.0, 8.0])), offset=8)
+    buffer.copy_in(memoryview(pack_values(float32, [7.0, 8.0])), offset=8)
     part = bytearray(12)
     buffer.copy_out(memoryview(part), offset=4)
-    assert unpack_values(types.float32, bytes(part)) == [1.0, 7.0, 8.0]
+    assert unpack_values(float32, bytes(part)) == [1.0, 7.0, 8.0]
 
 
 def test_elementwise_kernel_runs_again_with_other_memory_and_numbers(backend) -> None:
@@ -88,12 +95,12 @@ def test_elementwise_kernel_runs_again_with_other_memory_and_numbers(backend) ->
 
 
 def test_integer_numbers(backend) -> None:
-    out = upload(backend, [0] * 5, types.int64)
+    out = upload(backend, [0] * 5, int64)
     run(backend, integer_scalar(), [out], (5,), (1 << 40, -3), 5)
-    assert download(out, types.int64) == [i * (1 << 40) - 3 for i in range(5)]
+    assert download(out, int64) == [i * (1 << 40) - 3 for i in range(5)]
 
 
-@pytest.mark.parametrize("dtype", [types.float16, types.bfloat16])
+@pytest.mark.parametrize("dtype", [float16, bfloat16])
 def test_sixteen_bit_floats(backend, dtype: DType) -> None:
     values = [0.0, 0.5, 100.25, -3.0, float("inf"), 2.0**-9]
     a, out = upload(backend, values, dtype), upload(backend, [0] * 6, dtype)
@@ -122,7 +129,7 @@ def test_a_maximum_in_which_nan_wins(backend) -> None:
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("dtype", [types.float32, types.int32])
+@pytest.mark.parametrize("dtype", [float32, int32])
 def test_matmul_of_several_dimensions(backend, dtype: DType, transposed: bool) -> None:
     batch, m, n, k = 2, (3, 7), 18, 21
     rows = m[0] * m[1]
@@ -159,7 +166,7 @@ def test_threads_share_a_backend(backend) -> None:
     def work(number: int) -> None:
         a, out = upload(backend, [number] * 50), upload(backend, [0] * 50)
         for _ in range(5):
-            run(backend, halves(types.float16), [out, a], (0,), (), 0)
+            run(backend, halves(float16), [out, a], (0,), (), 0)
             run(backend, elementwise(), [out, a, a], (50,), (float(number),), 50)
         results[number] = download(out)
 

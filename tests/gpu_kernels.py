@@ -56,7 +56,9 @@ def halves(dtype: DType) -> Kernel:
     """out = a + 1 in a 16-bit float type"""
     value = Alu(E.ADD, (Load(1, HERE, float32), Literal(1.0, float32)), float32)
     body = (Loop("i", "count", LoopKind.PARALLEL, (Store(0, HERE, value),)),)
-    return Kernel(f"add_{dtype.name}", "out = a + 1", parameters(dtype, dtype), ("count",), (), body)
+    return Kernel(
+        f"add_{dtype.name}", "out = a + 1", parameters(dtype, dtype), ("count",), (), body
+    )
 
 
 def row_reduction(op: ReduceOps, cooperative: bool) -> Kernel:

@@ -57,7 +57,7 @@ def numbered(count, device=None):
     )
 
 
-# Datasets ---------------------------------------------------------------------------------------
+# Datasets --------------------------------------------------------------------------------------
 
 
 def test_tensor_dataset():
@@ -116,7 +116,7 @@ def test_random_split():
         random_split(range(10), [7, 4])
 
 
-# Samplers and loaders -------------------------------------------------------------------------------
+# Samplers and loaders --------------------------------------------------------------------------
 
 
 def test_samplers():
@@ -244,7 +244,7 @@ def test_default_collate():
             default_collate(bad)
 
 
-# IDX files ----------------------------------------------------------------------------------------
+# IDX files -------------------------------------------------------------------------------------
 
 
 def idx(shape, data=None, magic=None):
@@ -311,7 +311,7 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path):
     assert peak < 4 << 20
 
 
-# MNIST ----------------------------------------------------------------------------------------------
+# MNIST -----------------------------------------------------------------------------------------
 
 
 def write_mnist(folder, part, count, pack=gzip.compress):
@@ -334,7 +334,7 @@ def test_mnist(tmp_path, pack):
     assert tuple(data.data.shape) == (20, 28, 28) and data.data.dtype is dlgrad.uint8
     assert data.targets.tolist() == [i % 10 for i in range(20)]
     image, label = data[13]
-    assert label == 3 and tuple(image.shape) == (28, 28) and image[0, 1].item() == 13 + 1
+    assert label == 3 and tuple(image.shape) == (28, 28) and image[0, 1].item() == (13 + 13 * 784 + 1) % 256
     images, labels = next(iter(DataLoader(data, batch_size=4)))
     assert tuple(images.shape) == (4, 28, 28) and labels.tolist() == [0, 1, 2, 3]
 
@@ -400,7 +400,7 @@ def test_open_digits_draws_where_there_is_nothing(tmp_path, monkeypatch):
     assert not (tmp_path / "nowhere").exists()
 
 
-# Downloads --------------------------------------------------------------------------------------------
+# Downloads -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -483,7 +483,7 @@ def test_the_mirrors_are_encrypted():
     assert all(len(digest) == 64 for digest in mnist.SHA256.values())
 
 
-# Drawn digits -----------------------------------------------------------------------------------------
+# Drawn digits ----------------------------------------------------------------------------------
 
 
 def test_drawn_digits():

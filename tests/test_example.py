@@ -58,7 +58,9 @@ def test_the_same_seed_gives_the_same_result(tmp_path):
     assert runs[0] == runs[1] != runs[2]
 
 
-@pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--batch-size", "-1"], ["--epochs", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [["--epochs", "0"], ["--batch-size", "-1"], ["--epochs", "x"]], ids=" ".join
+)
 def test_bad_arguments_end_with_a_message(arguments):
     done = run(*arguments, small=False)
     assert done.returncode == 2 and arguments[0] in done.stderr

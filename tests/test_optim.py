@@ -20,7 +20,9 @@ from dlgrad.optim.lr_scheduler import (
 
 START = [1.0, -2.0, 0.5]
 # Gradients of five steps, as if of a loss.
-GRADIENTS = [[0.1, -0.4, 2.0], [0.3, 0.0, -1.0], [-0.2, 0.5, 0.1], [1.0, 1.0, 1.0], [0.0, -2.0, 3.0]]
+GRADIENTS = [
+    [0.1, -0.4, 2.0], [0.3, 0.0, -1.0], [-0.2, 0.5, 0.1], [1.0, 1.0, 1.0], [0.0, -2.0, 3.0],
+]  # fmt: skip
 
 
 def run(make, gradients=GRADIENTS, start=START, dtype=dlgrad.float64):
@@ -35,7 +37,7 @@ def run(make, gradients=GRADIENTS, start=START, dtype=dlgrad.float64):
     return seen
 
 
-# The formulas, one number at a time -------------------------------------------------------------
+# The formulas, one number at a time ------------------------------------------------------------
 
 
 def sgd(p, gradients, lr, momentum=0, dampening=0, weight_decay=0, nesterov=False, maximize=False):
@@ -134,7 +136,7 @@ def test_state_keeps_the_dtype_of_the_parameter():
     assert_close([param.tolist()], [[p - 0.1 for p in START]], 1e-3)
 
 
-# Learning something -----------------------------------------------------------------------------
+# Learning something ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_a_step_evaluates_everything_pending():
     assert all(tensor._storage.node.is_realized for tensor in held)
 
 
-# Groups and state -------------------------------------------------------------------------------
+# Groups and state ------------------------------------------------------------------------------
 
 
 def test_groups_have_settings_of_their_own():
@@ -275,7 +277,10 @@ def test_state_dict_has_pytorchs_layout():
 
 @pytest.mark.parametrize(
     "make",
-    [lambda p: SGD(p, lr=0.1, momentum=0.9, dampening=0.5), lambda p: Adam(p, lr=0.1, amsgrad=True)],
+    [
+        lambda p: SGD(p, lr=0.1, momentum=0.9, dampening=0.5),
+        lambda p: Adam(p, lr=0.1, amsgrad=True),
+    ],
     ids=["SGD", "Adam"],
 )
 def test_training_goes_on_from_a_state_dict(make, tmp_path):
@@ -329,7 +334,7 @@ def test_repr_lists_the_settings():
     assert text.startswith("SGD (\nParameter Group 0\n    dampening: 0.0\n    lr: 0.5\n")
 
 
-# Under jit ----------------------------------------------------------------------------------------
+# Under jit -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -388,7 +393,7 @@ def test_a_structural_change_after_capture_is_an_error():
         step()
 
 
-# Schedules ----------------------------------------------------------------------------------------
+# Schedules -------------------------------------------------------------------------------------
 
 
 def rates(make, steps, optimizer=None):
@@ -462,7 +467,7 @@ def test_one_cycle_moves_momentum_the_other_way():
 def test_one_cycle_ends_loudly():
     optimizer = SGD([leaf(1)], lr=1.0, momentum=0.9)
     schedule = OneCycleLR(optimizer, 1.0, total_steps=3)
-    for _ in range(2):
+    for _ in range(3):
         schedule.step()
     with pytest.raises(ValueError, match="made for 3 steps"):
         schedule.step()

@@ -21,7 +21,6 @@ HEAVY_MODULES = {
     "email",
     "http",
     "http.client",
-    "inspect",
     "logging",
     "multiprocessing",
     "pydoc",

@@ -20,7 +20,7 @@ def same(a, b):
     return a.dtype is b.dtype and tuple(a.shape) == tuple(b.shape) and a.tolist() == b.tolist()
 
 
-# What comes back --------------------------------------------------------------------------------
+# What comes back -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=lambda dtype: dtype.name)
@@ -137,7 +137,7 @@ def test_bytes_there_and_back():
         tensor_from_bytes(b"12345", dlgrad.int16, (3,))
 
 
-# What cannot be saved ----------------------------------------------------------------------------
+# What cannot be saved --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_cycle_is_refused(tmp_path):
         dlgrad.save(state, tmp_path / "file.safetensors")
 
 
-# Hostile files -----------------------------------------------------------------------------------
+# Hostile files ---------------------------------------------------------------------------------
 
 
 def entry(dtype="F32", shape=(1,), begin=0, end=4):
@@ -288,7 +288,7 @@ def test_a_missing_file_is_an_os_error(tmp_path):
         dlgrad.load(tmp_path / "none.safetensors")
 
 
-# Writing ------------------------------------------------------------------------------------------
+# Writing ---------------------------------------------------------------------------------------
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

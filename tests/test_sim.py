@@ -10,7 +10,6 @@ import os
 from ctypes import addressof, c_int
 
 import pytest
-
 from sim import build
 from sim.harness import CudaLab, c_uint64
 
@@ -204,7 +203,9 @@ def test_matmul_with_barriers(lab: CudaLab, good, order: int) -> None:
     sizes = c_int(m), c_int(n), c_int(k)
     assert lab.run(function, (2, 2), (16, 16), a, b, out, *sizes) == 0
     expected = [
-        sum(left[i * k + s] * right[s * n + j] for s in range(k)) for i in range(m) for j in range(n)
+        sum(left[i * k + s] * right[s * n + j] for s in range(k))
+        for i in range(m)
+        for j in range(n)
     ]
     assert lab.download(out, m * n) == expected
     lab.free(a, b, out)

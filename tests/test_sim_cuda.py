@@ -7,10 +7,19 @@ import os
 import subprocess
 import sys
 import threading
-from ctypes import byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint64, c_ulonglong, c_void_p
+from ctypes import (
+    byref,
+    c_char_p,
+    c_float,
+    c_int,
+    c_size_t,
+    c_uint,
+    c_uint64,
+    c_ulonglong,
+    c_void_p,
+)
 
 import pytest
-
 from sim import build
 from sim.harness import EVENTS, MODULES, PINNED, STREAMS, CudaLab, compiled
 
@@ -211,9 +220,7 @@ def test_nothing_is_left_alive(lab: CudaLab, module) -> None:
 def nvcc(*arguments: str) -> subprocess.CompletedProcess[str]:
     variables = build.environment("cuda")
     command = [variables["DLGRAD_NVCC"], *arguments]
-    return subprocess.run(
-        command, env={**os.environ, **variables}, capture_output=True, text=True
-    )
+    return subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
 
 
 def test_nvcc_refuses_what_the_real_one_refuses(tmp_path) -> None:

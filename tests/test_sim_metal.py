@@ -11,7 +11,6 @@ from ctypes import c_bool, c_char_p, c_int, c_long, c_uint, c_ulong, c_void_p
 from pathlib import Path
 
 import pytest
-
 from sim import build
 from sim.harness import MetalLab, Size, compiled
 
@@ -21,7 +20,9 @@ HEAD = "#include <metal_stdlib>\nusing namespace metal;\n"
 BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);"
 ONE = "device float *a [[buffer(0)]], uint i [[thread_position_in_grid]]"
 
-GOOD = HEAD + """
+GOOD = (
+    HEAD
+    + """
 kernel void add(device const float *a [[buffer(0)]], device const float *b [[buffer(1)]],
                 device float *out [[buffer(2)]], constant uint &n [[buffer(3)]],
                 uint i [[thread_position_in_grid]])
@@ -93,6 +94,7 @@ kernel void vectors(device const half4 *a [[buffer(0)]], device float4 *out [[bu
     atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
 }
 """
+)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +176,10 @@ REFUSED = {
         f"kernel void k({ONE}) {{ a[0] = g(1.0f); }}",
         "local address space",
     ),
-    "write to const": ("kernel void k(device const float *a [[buffer(0)]]) { a[0] = 1; }", "read-only"),
+    "write to const": (
+        "kernel void k(device const float *a [[buffer(0)]]) { a[0] = 1; }",
+        "read-only",
+    ),
     "no attribute": (f"kernel void k(device float *b, {ONE}) {{ a[i] = b[i]; }}", "error"),
     "components": (
         "kernel void k(device float4 *a [[buffer(0)]]) { a[0] = float4(1.0f, 2.0f, 3.0f); }",

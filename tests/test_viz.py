@@ -190,7 +190,7 @@ def test_every_printable_letter_has_its_own_shape():
     assert [same for same in shapes.values() if len(same) > 1] == [["I", "l"]]
 
 
-# The terminal -----------------------------------------------------------------------------------
+# The terminal ----------------------------------------------------------------------------------
 
 
 def test_draw_images():

@@ -1,0 +1,1 @@
+"""The room of CUDA: NVIDIA GPUs through the driver library, nvcc and NVRTC."""

@@ -49,6 +49,9 @@ class _Numbered(Module):
             self.append(module)
         return self
 
+    def __iadd__(self, modules: Iterable[Module]) -> Any:
+        return self.extend(modules)
+
     def insert(self, index: int, module: Module) -> Any:
         """Puts a module before position `index`."""
         members = list(self._modules.values())

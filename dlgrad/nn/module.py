@@ -85,12 +85,15 @@ class Module:
                 f"call super().__init__() in {type(self).__name__}.__init__() before "
                 f"the attribute {name!r} is set"
             )
-        if isinstance(value, Parameter):
-            self._forget(name)
-            self.register_parameter(name, value)
-        elif isinstance(value, Module):
-            self._forget(name)
-            self.add_module(name, value)
+        if isinstance(value, (Parameter, Module)):
+            own = self._modules if isinstance(value, Module) else self._parameters
+            if name not in own:  # it keeps its place where it replaces its like
+                self._forget(name)
+            tables.pop(name, None)
+            if isinstance(value, Module):
+                self.add_module(name, value)
+            else:
+                self.register_parameter(name, value)
         elif name in tables.get("_buffers", ()) and (value is None or isinstance(value, Tensor)):
             self._buffers[name] = value
         elif name in tables.get("_parameters", ()):
@@ -123,10 +126,6 @@ class Module:
         for members in (self._parameters, self._buffers, self._modules):
             known = members.pop(name, self) is not self or known
         self._non_persistent.discard(name)
-        if self.__dict__.get(name, self) is not self and isinstance(
-            self.__dict__[name], (Tensor, Module)
-        ):
-            del self.__dict__[name]
         return known
 
     def _check_name(self, name: str, members: Mapping[str, Any]) -> None:
@@ -204,8 +203,8 @@ class Module:
         self, table: str, prefix: str, recurse: bool, remove_duplicate: bool
     ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        modules = self.named_modules(None, prefix, remove_duplicate) if recurse else [(prefix, self)]
-        for path, module in modules:
+        everything = self.named_modules(None, prefix, remove_duplicate)
+        for path, module in everything if recurse else [(prefix, self)]:
             for name, member in getattr(module, table).items():
                 if member is None or id(member) in seen:
                     continue

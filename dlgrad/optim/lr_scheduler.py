@@ -273,7 +273,7 @@ class OneCycleLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def rate(self, group: Group, base_lr: float, position: int) -> float:
-        if self.last_epoch >= self.total_steps:
+        if self.last_epoch > self.total_steps:  # one more step than used, as in PyTorch
             raise ValueError(
                 f"OneCycleLR was made for {self.total_steps} steps and is at step "
                 f"{self.last_epoch}"

@@ -176,6 +176,13 @@ def _script(name: str, source: str) -> str:
     return str(path)
 
 
+def _images() -> Path:
+    """Where compiled kernels are kept that dlgrad itself does not keep."""
+    folder = build_folder() / source_digest() / "images"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def kernel_flags() -> list[str]:
     """What the environment adds to the compilation of a kernel."""
     flags = []
@@ -200,6 +207,7 @@ def environment(device: str, *, order: int = 0, races: bool = False, traps: bool
         "SIM_CLANG": find_clang(),
         "SIM_DIGEST": source_digest(),
         "SIM_LIBRARY": str(library(device)),
+        "SIM_IMAGES": str(_images()),
         "SIM_ORDER": str(order),
         "SIM_RACES": str(int(races)),
         "SIM_TRAPS": str(int(traps)),

@@ -138,7 +138,9 @@ class CudaLab:
         """The result code of a launch alone; the kernel runs when something waits."""
         sizes = [c_uint(n) for part in (grid, block) for n in (*part, 1, 1)[:3]]
         addresses = (c_void_p * len(arguments))(*[ctypes.addressof(a) for a in arguments])
-        return self.call("cuLaunchKernel", function, *sizes, c_uint(shared), stream, addresses, None)
+        return self.call(
+            "cuLaunchKernel", function, *sizes, c_uint(shared), stream, addresses, None
+        )
 
     def run(self, *arguments: Any, **options: Any) -> int:
         """Launches and waits; the first result code that is not 0, or 0."""

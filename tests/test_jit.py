@@ -1,0 +1,215 @@
+"""Capture and replay: the numbers of plain evaluation, and errors instead of frozen inputs."""
+
+from __future__ import annotations
+
+import pytest
+from launches import recorded
+
+import dlgrad
+import dlgrad.nn.functional as F
+from dlgrad import nn
+from dlgrad.errors import CaptureError
+
+
+def make_training(seed: int):
+    dlgrad.manual_seed(seed)
+    model = nn.Sequential(
+        nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3)
+    )
+    optimizer = dlgrad.optim.AdamW(model.parameters(), lr=0.01)
+    scheduler = dlgrad.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.05, total_steps=20)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        scores = model(x)
+        loss = F.cross_entropy(scores, y)
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        return {"loss": loss, "right": (scores.argmax(1) == y).sum()}
+
+    return model, step
+
+
+def batches(count: int):
+    dlgrad.manual_seed(99)
+    return [(dlgrad.randn(5, 6), dlgrad.randint(0, 3, (5,))) for _ in range(count)]
+
+
+def test_replay_gives_the_numbers_of_plain_evaluation():
+    data = batches(8)
+    results = []
+    for wrap in (lambda f: f, dlgrad.jit):
+        model, step = make_training(1)
+        step = wrap(step)
+        seen = [step(x, y) for x, y in data]
+        numbers = [(out["loss"].item(), out["right"].item()) for out in seen]
+        results.append((numbers, [value.tolist() for value in model.state_dict().values()]))
+    assert results[0] == results[1]
+
+
+def test_replay_runs_no_python_of_the_function():
+    calls = []
+
+    @dlgrad.jit
+    def double(x):
+        calls.append(1)
+        return x * 2
+
+    results = [double(dlgrad.tensor([float(i)])).tolist() for i in range(5)]
+    assert results == [[0.0], [2.0], [4.0], [6.0], [8.0]]
+    assert len(calls) == 2  # the warm-up and the capture
+
+
+def test_results_of_earlier_calls_keep_their_numbers():
+    square = dlgrad.jit(lambda x: x * x)
+    kept = [square(dlgrad.full((3,), float(i))) for i in range(6)]
+    assert [t.tolist()[0] for t in kept] == [0.0, 1.0, 4.0, 9.0, 16.0, 25.0]
+
+
+def test_state_changed_in_place_goes_on_from_replay_to_replay():
+    total = dlgrad.zeros(2)
+
+    @dlgrad.jit
+    def add(x):
+        total.add_(x)
+        return total.sum()
+
+    sums = [add(dlgrad.ones(2)).item() for _ in range(5)]
+    assert sums == [2.0, 4.0, 6.0, 8.0, 10.0]
+    assert total.tolist() == [5.0, 5.0]
+
+
+def test_work_that_still_reads_the_state_sees_the_old_numbers():
+    total = dlgrad.zeros(2)
+
+    @dlgrad.jit
+    def add(x):
+        total.add_(x)
+
+    for _ in range(3):
+        add(dlgrad.ones(2))
+    pending = total * 10
+    add(dlgrad.ones(2))
+    assert pending.tolist() == [30.0, 30.0]
+
+
+def test_inputs_may_be_views_and_may_be_the_same_tensor():
+    subtract = dlgrad.jit(lambda a, b: a - b)
+    x = dlgrad.arange(6, dtype=dlgrad.float32).reshape(2, 3)
+    for _ in range(4):
+        assert subtract(x[:, 1:], x[:, 1:]).tolist() == [[0.0, 0.0]] * 2
+        assert subtract(x[:, 1:], x[:, :2]).tolist() == [[1.0, 1.0]] * 2
+        assert subtract(x[:, :2].T, x[:, 1:].T).tolist() == [[-1.0, -1.0]] * 2
+
+
+def captured():
+    function = dlgrad.jit(lambda x, scale=2: x * scale)
+    for _ in range(3):
+        function(dlgrad.ones(4))
+    return function
+
+
+@pytest.mark.parametrize(
+    ("argument", "keywords", "words"),
+    [
+        (lambda: dlgrad.ones(5), {}, r"float32\[4\].*float32\[5\]"),
+        (lambda: dlgrad.ones(4, dtype=dlgrad.float64), {}, "float64"),
+        (lambda: dlgrad.ones(4), {"scale": 3}, "Python value"),
+        (lambda: [dlgrad.ones(4)], {}, "structure"),
+    ],
+)
+def test_changed_inputs_are_refused(argument, keywords, words):
+    function = captured()
+    with pytest.raises(CaptureError, match=words):
+        function(argument(), **keywords)
+    assert function(dlgrad.ones(4)).tolist() == [2.0] * 4
+
+
+def test_reset_captures_anew():
+    function = captured()
+    function.reset()
+    for _ in range(3):
+        assert function(dlgrad.ones(2)).tolist() == [2.0, 2.0]
+
+
+def test_a_changed_closure_value_is_refused():
+    scale = 2.0
+
+    def function(x):
+        return x * scale
+
+    captured_function = dlgrad.jit(function)
+    for _ in range(3):
+        captured_function(dlgrad.ones(1))
+    scale = 3.0
+    with pytest.raises(CaptureError, match="'scale'.*2.0.*3.0"):
+        captured_function(dlgrad.ones(1))
+
+
+def test_a_changed_training_mode_is_refused():
+    model = nn.Sequential(nn.Dropout(0.5))
+    function = dlgrad.jit(lambda x: model(x))
+    for _ in range(3):
+        function(dlgrad.ones(3))
+    model.eval()
+    with pytest.raises(CaptureError, match="training"):
+        function(dlgrad.ones(3))
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda x: x.sum().item(),
+        lambda x: (x + 1).tolist(),
+        lambda x: x + dlgrad.tensor([1.0, 2.0]),
+        lambda x: x if x.sum() > 0 else -x,
+    ],
+)
+def test_moving_numbers_between_python_and_the_device_is_refused(look):
+    function = dlgrad.jit(look)
+    function(dlgrad.ones(2))
+    with pytest.raises(CaptureError, match="inside a function under dlgrad.jit"):
+        function(dlgrad.ones(2))
+
+
+def test_a_failed_capture_leaves_the_function_usable_without_jit():
+    function = dlgrad.jit(lambda x: x.sum().item())
+    function(dlgrad.ones(2))
+    with pytest.raises(CaptureError):
+        function(dlgrad.ones(2))
+    assert dlgrad.ones(3).sum().item() == 3.0
+
+
+def test_methods_capture_for_each_instance():
+    class Counter:
+        def __init__(self):
+            self.value = dlgrad.zeros(1)
+
+        @dlgrad.jit
+        def add(self, x):
+            self.value.add_(x)
+            return self.value * 1
+
+    one, two = Counter(), Counter()
+    for _ in range(4):
+        one.add(dlgrad.ones(1))
+        two.add(dlgrad.full((1,), 10.0))
+    assert (one.value.item(), two.value.item()) == (4.0, 40.0)
+
+
+def test_a_jit_function_inside_another_is_part_of_it():
+    inner = dlgrad.jit(lambda x: x + 1)
+    outer = dlgrad.jit(lambda x: inner(x) * 2)
+    assert [outer(dlgrad.full((1,), float(i))).item() for i in range(5)] == [2, 4, 6, 8, 10]
+
+
+def test_a_replay_is_one_run_of_the_backend():
+    model, step = make_training(3)
+    step = dlgrad.jit(step)
+    data = [(x.clone().realize(), y.clone().realize()) for x, y in batches(4)]
+    for x, y in data[:3]:
+        step(x, y)
+    with recorded() as seen:
+        step(*data[3])
+    assert seen.runs == []  # the engine evaluated nothing: the backend ran the sequence
