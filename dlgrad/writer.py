@@ -292,6 +292,7 @@ class Statements:
             self.name_loads(stmt.value)
             element = self.expressions.place(stmt)
             self.line(f"{element} = {self.expressions.stored(stmt)};")
+            self.forget_loads([stmt])
         elif isinstance(stmt, Accumulator):
             self.accumulator(stmt)
         elif isinstance(stmt, Accumulate):
@@ -315,6 +316,16 @@ class Statements:
                 kind = value_type(load.dtype, self.dialect)
                 self.line(f"const {kind} {name} = {self.expressions.load(load)};")
                 self.expressions.loaded[load] = name
+
+    def forget_loads(self, body: Sequence[Stmt]) -> None:
+        """What the statements store may have changed what was loaded before."""
+        for stmt in body:
+            if isinstance(stmt, Loop):
+                self.forget_loads(stmt.body)
+            elif isinstance(stmt, Store):
+                loaded = self.expressions.loaded
+                kept = {load: name for load, name in loaded.items() if load.buffer != stmt.buffer}
+                self.expressions.loaded = kept
 
     def accumulator(self, stmt: Accumulator) -> None:
         kind = value_type(stmt.dtype, self.dialect)
@@ -404,7 +415,9 @@ class Statements:
                 found[self.expressions.name(inner.name)] = (inner.op, inner.value.dtype)
             elif not isinstance(inner, Let):
                 return {}
-        return found
+        values = [stmt.value for stmt in stmt.body if isinstance(stmt, (Let, Accumulate))]
+        read = {self.expressions.name(name) for value in values for name in _locals(value)}
+        return {} if read & found.keys() else found
 
     def reduction_loop(self, stmt: Loop, reduced: dict[str, tuple[ReduceOps, DType]]) -> None:
         """A loop whose partial results live in vector lanes.
@@ -462,6 +475,13 @@ def _unrolled_length(body: Sequence[Stmt]) -> int:
                 return _UNROLLED + 1
             length = max(length, stmt.extent * _unrolled_length(stmt.body))
     return length
+
+
+def _locals(expr: Expr) -> list[str]:
+    """The named values that an expression reads."""
+    if isinstance(expr, Local):
+        return [expr.name]
+    return [n for source in expr.src for n in _locals(source)] if isinstance(expr, Alu) else []
 
 
 def _chosen_loads(expr: Expr, chosen: bool) -> list[Load]:

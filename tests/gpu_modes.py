@@ -1,4 +1,4 @@
-"""Runs the cases of `gpu_cases.py` in a child process, on a simulated or a real GPU.
+"""Runs the files of cases in a child process, on a simulated or a real GPU.
 
 Each mode is a process of its own: which library stands for the driver, in which order threads
 run and what is checked is decided before the first use.
@@ -14,6 +14,8 @@ from pathlib import Path
 from sim import build
 
 TESTS = Path(__file__).resolve().parent
+
+CASES = ("gpu_cases.py", "gpu_primitive_cases.py")
 
 # mode -> options of build.environment
 SIMULATED = {
@@ -51,7 +53,7 @@ def run_cases(device: str, mode: str, cache: Path, *options: str) -> str:
     """The report of the cases; AssertionError with all of it where one failed."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     result = subprocess.run(
-        [*command, str(TESTS / "gpu_cases.py")],
+        [*command, *(str(TESTS / name) for name in CASES)],
         env=child_environment(device, mode, cache),
         cwd=TESTS.parent,
         capture_output=True,

@@ -231,6 +231,24 @@ def test_loads_leave_the_branches_of_a_select():
     assert "x_0" not in render(EXAMPLES["select_by_mask"]().kernel, CUDA)
 
 
+def test_a_load_is_repeated_after_a_store():
+    place = at("i")
+    chosen = alu(E.WHERE, alu(E.LT, load(1, place), number(0.0)), load(0, place), number(0.0))
+    body = loop("i", "n", "parallel", Store(0, place, chosen), Store(0, place, chosen))
+    source = render(kernel("twice", [out(), given("x")], "n", body), C)
+    assert "const float out_0 = out[i];" in source and "const float out_1 = out[i];" in source
+
+
+def test_a_reduction_that_reads_itself_is_no_vector_loop():
+    total = alu(E.MUL, Local("sum", float32), load(1, at("r")))
+    body = (
+        Accumulator("sum", float32, number(1.0)),
+        loop("r", "n", "reduce", Accumulate("sum", ReduceOps.SUM, total)),
+        Store(0, at(), Local("sum", float32)),
+    )
+    assert "#pragma" not in render(kernel("growth", [out(), given("x")], "n", *body), C)
+
+
 def test_names_that_the_language_needs_are_changed():
     value = Let("double", load(1, at("i")))
     body = loop("i", "n", "parallel", value, Store(0, at("i"), Local("double", float32)))
