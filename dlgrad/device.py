@@ -44,6 +44,7 @@ class Launch:
     bytes_moved: int = 0
     scalar_slots: tuple[int, ...] = field(default=())  # see Backend.run
     outputs: tuple[bool, ...] = field(default=())  # which buffers are written
+    beside: bool = False  # the launch before is of the same kernel, and may run meanwhile
 
 
 class Backend(ABC):

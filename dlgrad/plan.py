@@ -156,13 +156,16 @@ class PlanBuilder:
                 in_place.append(NEW)
             else:
                 in_place.append(self.leaf_number(granted))
-        block = self.place_intermediates(calls, slots, len(self.leaves) + len(roots))
-        used: list[KernelCall] = [call for call in calls if self.has_work(call)]
+        same = {id(memory_of(root)): id(result.granted[id(root)])
+                for root in roots if id(root) in result.granted}  # fmt: skip
+        used = [call for call in calls if self.has_work(call)]
+        used, beside = bring_together(used, same)
+        block = self.place_intermediates(used, slots, len(self.leaves) + len(roots))
         programs = self.backend.compile([call.kernel for call in used])
         scalars = tuple(sorted(self.varying.values()))
         launches = [
-            self.launch(call, program, slots, scalars)
-            for call, program in zip(used, programs, strict=True)
+            self.launch(call, program, slots, scalars, near)
+            for call, program, near in zip(used, programs, beside, strict=True)
         ]
         return Plan(
             self.backend,
@@ -211,6 +214,7 @@ class PlanBuilder:
         program: Any,
         slots: dict[int, tuple[int, int]],
         scalars: tuple[int, ...],
+        beside: bool,
     ) -> Launch:
         positions = tuple(scalars.index(position) for position in call.scalars)
         return Launch(
@@ -225,7 +229,40 @@ class PlanBuilder:
             call.bytes_moved,
             positions,
             tuple(parameter.is_output for parameter in call.kernel.parameters),
+            beside,
         )
+
+
+def bring_together(
+    calls: list[KernelCall], same: dict[int, int]
+) -> tuple[list[KernelCall], list[bool]]:
+    """Puts independent calls of one kernel next to each other.
+
+    Returns the new order, and for each call whether it may run beside the one before it.
+    `same` maps the id of an output to that of the memory it overwrites.  A call moves back to
+    the next call of its kernel, if nothing in between touches what it writes or writes what
+    it touches.
+    """
+    touched = [{same.get(id(m), id(m)) for m in call.memory} for call in calls]
+    written = [{same.get(id(m), id(m)) for m in call.writes} for call in calls]
+
+    def conflict(a: int, b: int) -> bool:
+        return bool(touched[a] & written[b] or written[a] & touched[b])
+
+    groups = [[number] for number in range(len(calls))]
+    last_of: dict[str, int] = {}  # the group that holds the latest call of a kernel
+    for number, call in enumerate(calls):
+        before = last_of.get(call.kernel.name)
+        last_of[call.kernel.name] = number
+        if before is None:
+            continue
+        between = [n for group in groups[before + 1 : number + 1] for n in group]
+        if not any(conflict(a, b) for a in groups[before] for b in between):
+            groups[number] = groups[before] + groups[number]
+            groups[before] = []
+    order = [number for group in groups for number in group]
+    beside = [i > 0 for group in groups for i in range(len(group))]
+    return [calls[number] for number in order], beside
 
 
 def free_leaf(root: Node) -> Node:

@@ -125,8 +125,8 @@ def _parse_json(text: bytes) -> dict[str, Any]:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        names = [name for name, _ in pairs]
+        twice = next(name for name in fields if names.count(name) > 1)
         raise FileFormatError(f"its header has the key {_quote(twice)} twice")
     return fields
 

@@ -15,7 +15,7 @@ from sim import build
 
 TESTS = Path(__file__).resolve().parent
 
-CASES = ("gpu_cases.py", "gpu_primitive_cases.py")
+CASES = ("gpu_cases.py", "gpu_primitive_cases.py", "gpu_tensor_cases.py")
 
 # mode -> options of build.environment
 SIMULATED = {

@@ -171,3 +171,26 @@ def test_synchronize_returns():
     dlgrad.ones(3).realize()
     dlgrad.synchronize()
     dlgrad.synchronize("cpu")
+
+
+def test_equal_kernels_of_one_step_are_one_launch():
+    shapes = [(3,), (50,), (7, 4), (1000,), (2, 3, 4)]
+    values = [dlgrad.randn(*shape).realize() for shape in shapes]
+    rates = [dlgrad.full(shape, 0.5).realize() for shape in shapes]
+    expected = [(v * 3 - r).tolist() for v, r in zip(values, rates, strict=True)]
+    for value, rate in zip(values, rates, strict=True):
+        value.mul_(3).sub_(rate)
+    with recorded() as seen:
+        engine.realize([value._storage.node for value in values])
+    assert [launch.beside for launch in seen.launches] == [False, True, True, True, True]
+    assert len({launch.program.name for launch in seen.launches}) == 1
+    assert [value.tolist() for value in values] == expected
+
+
+def test_dependent_calls_of_one_kernel_stay_in_order():
+    x = dlgrad.randn(64, 64).realize()
+    a = (x @ x) + 1
+    b = (a @ a) + 1
+    with recorded() as seen:
+        b.realize()
+    assert not any(launch.beside for launch in seen.launches)

@@ -540,7 +540,7 @@ def test_batch_norm_checks_its_input():
 def test_layer_norm():
     layer = nn.LayerNorm(2)
     assert close(layer(dlgrad.tensor([[1.0, 3.0]])), [-1.0, 1.0], 1e-4)
-    assert repr(layer) == "LayerNorm((2,), eps=1e-05, elementwise_affine=True)"
+    assert repr(layer) == "LayerNorm((2,), eps=1e-05, elementwise_affine=True, bias=True)"
     assert list(nn.LayerNorm((2, 3), bias=False).state_dict()) == ["weight"]
 
 

@@ -40,6 +40,9 @@ BATCH_WORK = 2048  # what the parts of a small product cost that are no multipli
 GROUP_SIZE = 1 << 20  # accumulators of the jobs that share packed blocks
 STORE_SIZE = 1 << 20  # packed rows that are kept for other columns
 STRIP = 64  # steps along k that a fused operand is computed for before its transpose
+THIN_ROWS = 3  # for so few, columns are not packed
+UNPACKED_COLUMNS = 8  # columns along k that are summed at once
+SWEEP = 8  # steps of all panels that are read at a time
 FREE_ACCESSES = 2  # of more, only runs along which every access advances get vector code
 
 
@@ -97,6 +100,9 @@ def render_gemm(gemm: Gemm, caps: Caps) -> str:
         _packing("b", gemm.b, gemm),
         *(_micro_kernel(tile, rows, v + 1) for v in range(tile.vectors) for rows in tile.heights),
         _micro_kernel_table(tile),
+        _add_unpacked_lanes(tile),
+        _add_columns("add_columns", UNPACKED_COLUMNS),
+        _add_columns("add_column", 1),
         _epilogue(gemm),
         DRIVER.replace("KERNEL_JOBS", f"{gemm.name}_jobs").replace("KERNEL", gemm.name),
     ]
@@ -155,6 +161,7 @@ def _constants(gemm: Gemm, tile: Tile, caps: Caps) -> str:
         "SQUARE": tile.square,
         "LINE": 64 // tile.itemsize,
         "STRIP": STRIP,
+        "SWEEP": SWEEP,
         "DEPTH": depth,
         "ROW_TILE": max(side // tile.rows, 1) * tile.rows,
         "COLUMN_TILE": max(side // tile.columns, 1) * tile.columns,
@@ -168,6 +175,11 @@ def _constants(gemm: Gemm, tile: Tile, caps: Caps) -> str:
         "A_ACCESSES": len(accesses["a"]),
         "B_ACCESSES": len(accesses["b"]),
         "OUT_ACCESSES": len(accesses["out"]),
+        "THIN_ROWS": THIN_ROWS,
+        "THIN_DEPTH": 8 * depth,
+        "UNPACKED_COLUMNS": UNPACKED_COLUMNS,
+        "A_PLAIN": _plain_buffer(gemm.a, gemm),
+        "B_PLAIN": _plain_buffer(gemm.b, gemm),
         "A_ANY_STEPS": int(_takes_any_steps(gemm.a, gemm)),
         "B_ANY_STEPS": int(_takes_any_steps(gemm.b, gemm)),
         "RESULT_ACCESS": stores[0].access,
@@ -373,6 +385,11 @@ def _is_plain(expr: Expr, gemm: Gemm) -> bool:
     return dtype is gemm.accumulate and dtype.itemsize >= 4
 
 
+def _plain_buffer(expr: Expr, gemm: Gemm) -> int:
+    """The parameter that a plain operand loads, else -1."""
+    return expr.buffer if isinstance(expr, Load) and _is_plain(expr, gemm) else -1
+
+
 def _takes_any_steps(expr: Expr, gemm: Gemm) -> bool:
     """True where packing has vector code also for accesses that stand still."""
     return not _is_plain(expr, gemm) and len(_accesses(expr)) <= FREE_ACCESSES
@@ -473,6 +490,59 @@ def _micro_kernel_table(tile: Tile) -> str:
         names = ", ".join(f"[{rows}] = micro_{rows}x{v + 1}" for rows in tile.heights)
         lines.append(f"    {{{names}}},")
     return "\n".join([*lines, "};"])
+
+
+def _add_unpacked_lanes(tile: Tile) -> str:
+    """One row times columns side by side in memory; two sums each, to fill the pipeline."""
+    sums = [f"{name}{v}" for name in ("even", "odd") for v in range(tile.vectors)]
+    lines = [
+        "static void add_unpacked_lanes(",
+        "    int64_t depth, const element *a, const element *from, const int64_t *along,",
+        "    element *sums)",
+        "{",
+        f"    vector {', '.join(f'{name} = {{0}}' for name in sums)};",
+        "    for (; depth > 1; depth -= 2, a += 2, along += 2) {",
+    ]
+
+    def add(name: str, k: int, indent: str) -> None:
+        for v in range(tile.vectors):
+            column = f"*(const loose_vector *)(from + along[{k}] + {v} * LANES)"
+            lines.append(f"{indent}{name}{v} += a[{k}] * {column};")
+
+    add("even", 0, "        ")
+    add("odd", 1, "        ")
+    lines += ["    }", "    if (depth) {"]
+    add("even", 0, "        ")
+    lines.append("    }")
+    for v in range(tile.vectors):
+        lines.append(f"    *(loose_vector *)(sums + {v} * LANES) += even{v} + odd{v};")
+    return "\n".join([*lines, "}"])
+
+
+def _add_columns(name: str, count: int) -> str:
+    """One row times a few columns that run along k in memory."""
+    lines = [
+        f"static void {name}(",
+        "    int64_t depth, const element *a, const element *from, const int64_t *lane,",
+        "    element *sums)",
+        "{",
+        f"    vector {', '.join(f'sum{i} = {{0}}' for i in range(count))};",
+        "    int64_t k = 0;",
+        "    for (; k + LANES <= depth; k += LANES) {",
+        "        const vector row = *(const loose_vector *)(a + k);",
+    ]
+    for i in range(count):
+        lines.append(f"        sum{i} += row * *(const loose_vector *)(from + lane[{i}] + k);")
+    lines += ["    }", "    for (int64_t i = 0; i < LANES; i++) {"]
+    for i in range(count):
+        lines.append(f"        sums[{i}] += sum{i}[i];")
+    lines += [
+        "    }",
+        "    for (; k < depth; k++)",
+        f"        for (int64_t i = 0; i < {count}; i++)",
+        "            sums[i] += a[k] * from[lane[i] + k];",
+    ]
+    return "\n".join([*lines, "}"])
 
 
 def _epilogue(gemm: Gemm) -> str:

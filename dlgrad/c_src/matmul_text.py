@@ -36,6 +36,7 @@ struct problem {
     const int64_t *strides; /* of access q: an offset, then one per dimension */
     int64_t stride_count;
     int swapped; /* the rows are n */
+    int is_thin; /* few rows: columns are used where they lie, where that is possible */
     int64_t rows, columns;
     int64_t row_tile, column_tile, row_tiles, column_tiles;
     int64_t depth, depth_block, depth_blocks;
@@ -174,7 +175,8 @@ static void make_plan(struct problem *p, const int64_t *sizes)
         < 0.9 * tile_cost(m, n, p->depth, is_dense(p, RESULT_ACCESS, &p->n));
     p->rows = p->swapped ? n : m;
     p->columns = p->swapped ? m : n;
-    p->depth_blocks = larger(parts(p->depth, DEPTH), 1);
+    p->is_thin = p->rows <= THIN_ROWS && (p->swapped ? A_PLAIN : B_PLAIN) >= 0;
+    p->depth_blocks = larger(parts(p->depth, p->is_thin ? THIN_DEPTH : DEPTH), 1);
     p->depth_block = parts(p->depth, p->depth_blocks);
 
     /* Tiles as large as the caches like, then smaller until every thread can get some. */
@@ -184,7 +186,7 @@ static void make_plan(struct problem *p, const int64_t *sizes)
     p->column_tile = smaller(COLUMN_TILE, round_up(p->columns, COLUMNS));
     while (parts(p->rows, p->row_tile) * parts(p->columns, p->column_tile) < tiles_wanted) {
         const int64_t row_panels = p->row_tile / ROWS, panels = p->column_tile / COLUMNS;
-        if (p->row_tile * p->column_tile * p->depth < 2 * JOB_WORK)
+        if (smaller(p->row_tile, p->rows) * p->column_tile * p->depth < 2 * JOB_WORK)
             break;
         if (panels > 1 && panels >= row_panels)
             p->column_tile = (panels + 1) / 2 * COLUMNS;
@@ -216,6 +218,10 @@ static void transpose(
     const element *from, const int64_t *lane, int64_t lanes, int64_t count, int64_t readable,
     element *to, int64_t width)
 {
+    if (width == 1) {
+        __builtin_memcpy(to, from + lane[0], sizeof(element) * count);
+        return;
+    }
     int64_t done = 0;
     while (done < count && done + SQUARE <= readable) {
         const int64_t stop = smaller(done + LINE, smaller(round_up(count, SQUARE), readable));
@@ -230,7 +236,7 @@ static void transpose(
             to[done * width + i] = from[lane[i] + done];
 }
 
-enum way { BY_ELEMENT, BY_LANES, BY_STEPS };
+enum way { BY_ELEMENT, BY_LANES, BY_STEPS, UNPACKED_LANES, UNPACKED_STEPS };
 
 /* One vector of a panel: lanes from `lane` on, of which those of the same run count. */
 struct chunk {
@@ -268,6 +274,8 @@ struct side {
     struct run *step_runs;
     int64_t step_run_count, step_cost;
     int stays;                /* the same for every batch */
+    int is_thin;
+    const element *plain;     /* the memory of an operand that is a mere load, else NULL */
     element *store;           /* `slots` packed tiles of `slot_size` elements */
     int64_t slots, slot_size, *keys;
     void (*pack)(
@@ -289,12 +297,26 @@ static enum way choose_way(const struct side *side, const struct panel *panel)
     return by_steps < by_element ? BY_STEPS : BY_ELEMENT;
 }
 
-/* How wide the next panel is: of rows, there are micro-kernels for ROWS and powers of two. */
-static inline int64_t panel_width(int64_t widest, int64_t left)
+/* The same for columns of which so few rows make use that packing would cost more. */
+static enum way choose_thin_way(const struct side *side, const struct panel *panel)
 {
-    if (widest != ROWS || left >= ROWS)
-        return widest;
-    return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    const int64_t *const across = side->at.across[0] + panel->first;
+    if (panel->lanes == COLUMNS && panel->chunk_count == VECTORS
+            && across[COLUMNS - 1] - across[0] == COLUMNS - 1)
+        return UNPACKED_LANES;
+    if (side->step_run_count * 4 * LANES <= side->steps && side->step_runs[0].steps == 1)
+        return UNPACKED_STEPS;
+    return choose_way(side, panel);
+}
+
+/* How wide the next panel is: of rows, there are micro-kernels for ROWS and powers of two. */
+static inline int64_t panel_width(const struct side *side, int64_t left)
+{
+    if (side->width != ROWS)
+        return side->width;
+    if (side->is_thin)
+        return 1;
+    return left >= ROWS ? ROWS : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 """
 
@@ -460,6 +482,48 @@ static void finish(
 """
 
 DRIVER = """\
+/* Adds one row times the columns of a panel that run along k in memory. */
+static void add_unpacked_steps(
+    const element *row, const struct side *side, const struct panel *panel, element *sums)
+{
+    const int64_t *const across = side->at.across[0] + panel->first;
+    for (int64_t r = 0; r < side->step_run_count; r++) {
+        const struct run run = side->step_runs[r];
+        const element *const from = side->plain + side->at.base[0] + side->at.along[0][run.start];
+        int64_t i = 0;
+        for (; i + UNPACKED_COLUMNS <= panel->lanes; i += UNPACKED_COLUMNS)
+            add_columns(run.count, row + run.start, from, across + i, sums + i);
+        for (; i < panel->lanes; i++)
+            add_column(run.count, row + run.start, from, across + i, sums + i);
+    }
+}
+
+/* Adds one row times all columns of a tile. */
+static void add_thin_row(
+    const element *row, const struct side *side, const element *columns, element *sums)
+{
+    for (int64_t j = 0; j < side->panel_count; j++) {
+        const struct panel *const panel = &side->panels[j];
+        if (panel->way == UNPACKED_STEPS)
+            add_unpacked_steps(row, side, panel, sums + panel->first);
+        else if (panel->way != UNPACKED_LANES)
+            micro_kernels[parts(panel->lanes, LANES) - 1][1](
+                side->steps, row, columns + panel->place, sums + panel->first, 1);
+    }
+    /* A few steps of all panels at a time, as in packing. */
+    for (int64_t first = 0; first < side->steps; first += SWEEP) {
+        const int64_t count = smaller(SWEEP, side->steps - first);
+        for (int64_t j = 0; j < side->panel_count; j++) {
+            const struct panel *const panel = &side->panels[j];
+            if (panel->way == UNPACKED_LANES)
+                add_unpacked_lanes(
+                    count, row + first,
+                    side->plain + side->at.base[0] + side->at.across[0][panel->first],
+                    side->at.along[0] + first, sums + panel->first);
+        }
+    }
+}
+
 static void set_tile(const struct problem *p, struct side *side, int64_t tile)
 {
     if (side->tile == tile)
@@ -480,7 +544,7 @@ static void set_tile(const struct problem *p, struct side *side, int64_t tile)
     for (int64_t at = 0; at < side->lanes; at += panel++->width) {
         struct run runs[WIDEST];
         panel->first = at;
-        panel->width = panel_width(side->width, side->lanes - at);
+        panel->width = panel_width(side, side->lanes - at);
         panel->lanes = smaller(panel->width, side->lanes - at);
         panel->place = at * (p->depth_block + SQUARE) + LANES * side->panel_count++;
         panel->chunks = chunk;
@@ -536,22 +600,34 @@ static const element *packed_tile(
     for (int64_t i = 0; i < side->panel_count; i++) {
         struct panel *const panel = &side->panels[i];
         element *const to = packed + panel->place;
-        panel->way = choose_way(side, panel);
-        if (panel->lanes < panel->width)
+        panel->way = side->is_thin && side->width == COLUMNS
+            ? choose_thin_way(side, panel) : choose_way(side, panel);
+        if (panel->way < UNPACKED_LANES && panel->lanes < panel->width)
             __builtin_memset(to, 0, sizeof(element) * panel->width * side->steps);
         if (panel->way == BY_STEPS)
             side->pack(buffers, scalars, side, panel, 0, side->steps, to);
     }
     /* A few steps of all panels at a time: neighbouring panels share lines and pages. */
-    for (int64_t first = 0; first < side->steps; first += STRIP) {
-        const int64_t last = smaller(first + STRIP, side->steps);
+    for (int64_t first = 0; first < side->steps; first += SWEEP) {
+        const int64_t last = smaller(first + SWEEP, side->steps);
         for (int64_t i = 0; i < side->panel_count; i++) {
             const struct panel *const panel = &side->panels[i];
-            if (panel->way != BY_STEPS)
+            if (panel->way == BY_LANES || panel->way == BY_ELEMENT)
                 side->pack(buffers, scalars, side, panel, first, last, packed + panel->place);
         }
     }
     return packed;
+}
+
+/* How the columns of a panel lie in the result. */
+static int64_t find_result_runs(
+    const struct addresses *out, const struct panel *panel, struct run *runs)
+{
+    const int64_t count = find_runs(out->across, out->count, panel->first, panel->lanes, runs);
+    if (2 * count <= panel->lanes)
+        return count;
+    runs[0] = (struct run){0, panel->lanes, -1};
+    return 1;
 }
 
 /* All micro-tiles of one tile for one block of k; after the last block, the epilogue. */
@@ -564,14 +640,7 @@ static void do_tile(
     for (int64_t j = 0; j < column->panel_count; j++) {
         const struct panel *const right = &column->panels[j];
         struct run runs[WIDEST];
-        int64_t run_count = 0;
-        if (is_last) {
-            run_count = find_runs(out->across, out->count, right->first, right->lanes, runs);
-            if (2 * run_count > right->lanes) {
-                runs[0] = (struct run){0, right->lanes, -1};
-                run_count = 1;
-            }
-        }
+        const int64_t run_count = is_last ? find_result_runs(out, right, runs) : 0;
         for (int64_t i = 0; i < row->panel_count; i++) {
             const struct panel *const left = &row->panels[i];
             micro_kernels[parts(right->lanes, LANES) - 1][left->width](
@@ -581,6 +650,29 @@ static void do_tile(
                        runs, run_count, accumulators);
             if (p->depth_blocks > 1)
                 accumulators += left->width * COLUMNS;
+        }
+    }
+}
+
+/* The same for few rows. */
+static void do_thin_tile(
+    const struct problem *p, void *const *buffers, const double *scalars,
+    const struct side *row, const element *rows, const struct side *column,
+    const element *columns, int64_t block, const struct addresses *out, element *accumulators)
+{
+    for (int64_t i = 0; i < row->panel_count; i++) {
+        element *const sums = accumulators + i * p->column_tile;
+        if (block == 0)
+            __builtin_memset(sums, 0, sizeof(element) * p->column_tile);
+        add_thin_row(rows + row->panels[i].place, column, columns, sums);
+        if (block < p->depth_blocks - 1)
+            continue;
+        for (int64_t j = 0; j < column->panel_count; j++) {
+            const struct panel *const right = &column->panels[j];
+            struct run runs[WIDEST];
+            const int64_t run_count = find_result_runs(out, right, runs);
+            finish(buffers, scalars, out, i, 1, right->first, runs, run_count,
+                   sums + right->first);
         }
     }
 }
@@ -609,6 +701,8 @@ void KERNEL(
 
     struct side a = {.pack = pack_a, .any_steps = A_ANY_STEPS};
     struct side b = {.pack = pack_b, .any_steps = B_ANY_STEPS};
+    a.plain = A_PLAIN < 0 ? 0 : buffers[larger(A_PLAIN, 0)];
+    b.plain = B_PLAIN < 0 ? 0 : buffers[larger(B_PLAIN, 0)];
     a.at = (struct addresses){.count = A_ACCESSES, .accesses = a_accesses};
     b.at = (struct addresses){.count = B_ACCESSES, .accesses = b_accesses};
     a.across_group = p->m;
@@ -620,12 +714,14 @@ void KERNEL(
     column->total = p->columns;
     column->tile_length = p->column_tile;
     column->width = COLUMNS;
+    row->is_thin = column->is_thin = p->is_thin;
     struct addresses out = {.count = OUT_ACCESSES, .accesses = out_accesses};
 
     /* All scratch memory in one piece.  With many blocks of k, the accumulators of as many
        jobs as fit are kept, so that each block is packed once for all of them. */
     const int64_t tile_size = p->row_tile * p->column_tile;
-    int64_t group = end - begin, accumulators_size = ROWS * COLUMNS;
+    int64_t group = end - begin;
+    int64_t accumulators_size = p->is_thin ? tile_size : ROWS * COLUMNS;
     if (p->depth_blocks > 1) {
         group = smaller(group, larger(1, GROUP_SIZE / tile_size));
         accumulators_size = group * tile_size;
@@ -716,7 +812,7 @@ void KERNEL(
                     const element *column_panels = packed_tile(
                         p, column, buffers, scalars, batch, column_tile, block);
                     locate_batch(p, &out, batch);
-                    do_tile(
+                    (p->is_thin ? do_thin_tile : do_tile)(
                         p, buffers, scalars, row, row_panels, column, column_panels, block, &out,
                         accumulators + (p->depth_blocks > 1 ? (job - from) * tile_size : 0));
                 }

@@ -10,13 +10,14 @@ import os
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dlgrad import cache, temporary
 from dlgrad.c_src import library
 from dlgrad.c_src.compiler import Compiler
 from dlgrad.c_src.runtime_source import RUNTIME, RUNTIME_FLAGS
+from dlgrad.device import Launch
 from dlgrad.errors import DeviceError
 
 # Cost counts operations and bytes.  Below two units of it a kernel is one call of one thread:
@@ -128,6 +129,77 @@ class Prepared:
     kept: list[Any] = field(default_factory=list)
 
 
+class Table:
+    """Numbers of one kind, laid out one after the other; C reads them by address."""
+
+    def __init__(self, kind: str) -> None:
+        self.numbers: array[Any] = array(kind)
+
+    def add(self, numbers: Sequence[Any]) -> int:
+        """Appends `numbers`; returns where they begin."""
+        start = len(self.numbers)
+        self.numbers.extend(numbers)
+        return start
+
+    def address(self) -> int:
+        return self.numbers.buffer_info()[0]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record: positions in the tables, and for each launch in it its cut and its counts."""
+
+    program: Program
+    shown: Launch
+    sizes: list[int]
+    slots: int
+    offsets: int
+    scalars: int
+    scalar_slots: int  # -1 where all scalars are its own
+    buffer_count: int
+    scalar_count: int
+    work: Work
+    parts: list[tuple[Work, int, int]]
+
+    def parts_table(self, function: int, integers_at: int) -> array[Any]:
+        """The integers that `dg_parts` reads."""
+        table = array("q", [function, len(self.parts)])
+        unit = buffer = scalar = 0
+        for (cut, buffers, scalars), sizes in zip(self.parts, self.sizes, strict=True):
+            table.extend([unit, buffer, scalar, integers_at + 8 * sizes, cut.work, cut.grain])
+            unit, buffer, scalar = unit + cut.units, buffer + buffers, scalar + scalars
+        return table
+
+
+def side_by_side(launches: Sequence[Launch]) -> list[list[Launch]]:
+    """The launches, those that may run beside each other together."""
+    groups: list[list[Launch]] = []
+    for launch in launches:
+        if launch.beside and groups and launch.program.jobs is None:
+            groups[-1].append(launch)
+        else:
+            groups.append([launch])
+    return groups
+
+
+def shown_launch(group: Sequence[Launch]) -> Launch:
+    """The launches of one record as one, for people to look at."""
+    if len(group) == 1:
+        return group[0]
+    return replace(
+        group[0],
+        cost=sum(launch.cost for launch in group),
+        flops=sum(launch.flops for launch in group),
+        bytes_moved=sum(launch.bytes_moved for launch in group),
+        note=f"{group[0].note} and {len(group) - 1} more",
+    )
+
+
+def own_or_given(launch: Launch) -> Sequence[int]:
+    """Where each scalar of a launch comes from: its slot, or -1 for its own."""
+    return launch.scalar_slots or (-1,) * len(launch.scalars)
+
+
 class Runtime:
     """The loaded library.  One for each process; closed at exit."""
 
@@ -142,6 +214,7 @@ class Runtime:
         self._run = _function(
             loaded, "dg_run", int64, pointer, int64, pointer, pointer, int64, pointer
         )
+        self._parts = self.program("dg_parts")
         self._shutdown = _function(loaded, "dg_shutdown", None)
         self._hold = _function(loaded, "dg_hold", None)
         self._release = _function(loaded, "dg_release", None)
@@ -192,49 +265,68 @@ class Runtime:
 
     # Sequences
 
-    def prepare(self, launches: Sequence[Any]) -> Prepared:
-        """Lays the records of `launches` (device.Launch of Programs) out in memory."""
-        integers = array("q")
-        doubles = array("d")
-        layout = []
-        for launch in launches:
-            sizes_at = len(integers)
-            integers.extend(launch.sizes)
-            slots_at = len(integers)
-            integers.extend([slot for slot, _ in launch.buffers])
-            offsets_at = len(integers)
-            integers.extend([offset for _, offset in launch.buffers])
-            scalar_slots_at = len(integers) if launch.scalar_slots else -1
-            integers.extend(launch.scalar_slots)
-            layout.append((sizes_at, len(doubles), slots_at, offsets_at, scalar_slots_at))
-            doubles.extend(launch.scalars)
-        integers_at, doubles_at = integers.buffer_info()[0], doubles.buffer_info()[0]
-        records = (ctypes.c_char * max(1, len(launches) * _RECORD.size))()
+    def prepare(self, launches: Sequence[Launch]) -> Prepared:
+        """Lays the records of `launches` (of Programs) out in memory.
+
+        Launches that may run beside each other are one record, of the kernel `dg_parts`.
+        """
+        integers, doubles = Table("q"), Table("d")
+        layout = [self._lay_out(group, integers, doubles) for group in side_by_side(launches)]
+        integers_at, doubles_at = integers.address(), doubles.address()
+        records = (ctypes.c_char * max(1, len(layout) * _RECORD.size))()
         records_at = ctypes.addressof(records)
-        prepared = Prepared([], tuple(launches), [integers, doubles, records])
+        kept: list[Any] = [integers, doubles, records]
+        prepared = Prepared([], tuple(record.shown for record in layout), kept)
         first, cost = 0, 0
-        for number, (launch, places) in enumerate(zip(launches, layout, strict=True)):
-            sizes_at, scalars_at, slots_at, offsets_at, scalar_slots_at = places
-            sizes = integers_at + 8 * sizes_at
-            program = launch.program
-            if program.jobs is None:
-                work = cut_kernel(launch.work, launch.cost)
-            else:
-                work = cut_matmul(program.jobs(sizes), launch.cost)
+        for number, record in enumerate(layout):
+            work, sizes = record.work, integers_at + 8 * record.sizes[0]
+            function = record.program.function
+            if len(record.sizes) > 1:
+                table = record.parts_table(function, integers_at)
+                kept.append(table)
+                sizes, function = table.buffer_info()[0], self._parts.function
+            elif record.program.jobs is not None:
+                work = cut_matmul(record.program.jobs(sizes), record.shown.cost)
+            own_scalars = record.scalar_slots < 0
             _RECORD.pack_into(
                 records, number * _RECORD.size,
-                program.function, sizes, doubles_at + 8 * scalars_at,
-                integers_at + 8 * slots_at, integers_at + 8 * offsets_at,
-                integers_at + 8 * scalar_slots_at if scalar_slots_at >= 0 else 0,
-                len(launch.buffers), len(launch.scalars),
-                work.work, work.grain, work.units, int(work.join), launch.cost,
+                function, sizes, doubles_at + 8 * record.scalars,
+                integers_at + 8 * record.slots, integers_at + 8 * record.offsets,
+                0 if own_scalars else integers_at + 8 * record.scalar_slots,
+                record.buffer_count, record.scalar_count,
+                work.work, work.grain, work.units, int(work.join), record.shown.cost,
             )  # fmt: skip
-            cost += launch.cost
-            if cost >= SEGMENT_COST or number == len(launches) - 1:
+            cost += record.shown.cost
+            if cost >= SEGMENT_COST or number == len(layout) - 1:
                 address = records_at + first * _RECORD.size
                 prepared.segments.append((address, number + 1 - first))
                 first, cost = number + 1, 0
         return prepared
+
+    @staticmethod
+    def _lay_out(group: Sequence[Launch], integers: Table, doubles: Table) -> Record:
+        """Writes what one record points to; the addresses follow when the tables are full."""
+        buffers = [buffer for launch in group for buffer in launch.buffers]
+        slots = [slot for launch in group for slot in own_or_given(launch)]
+        given = any(slot >= 0 for slot in slots)
+        cuts = [cut_kernel(launch.work, launch.cost) for launch in group]
+        units = sum(cut.units for cut in cuts)
+        return Record(
+            group[0].program,
+            shown_launch(group),
+            [integers.add(launch.sizes) for launch in group],
+            integers.add([slot for slot, _ in buffers]),
+            integers.add([offset for _, offset in buffers]),
+            doubles.add([value for launch in group for value in launch.scalars]),
+            integers.add(slots) if given else -1,
+            len(buffers),
+            len(slots),
+            cuts[0] if len(group) == 1 else Work(units, 1, units, False),
+            [
+                (cut, len(launch.buffers), len(launch.scalars))
+                for cut, launch in zip(cuts, group, strict=True)
+            ],
+        )
 
     def run(
         self, prepared: Prepared, slots: Sequence[int], scalars: Sequence[float], threads: int

@@ -292,6 +292,35 @@ int64_t dg_run(const struct dg_record *records, int64_t count, void *const *slot
     return 0;
 }
 
+/* Several calls of one kernel as one, so that threads share them all: the update of every
+   parameter of a model is such a call.  `sizes` holds the kernel, the number of calls, and a
+   `dg_part` for each; buffers and scalars are those of all calls, one after the other.  The
+   parallel range counts units, each of which belongs to one call. */
+struct dg_part {
+    int64_t first_unit;
+    int64_t first_buffer;
+    int64_t first_scalar;
+    const int64_t *sizes;
+    int64_t work;
+    int64_t grain;
+};
+
+void dg_parts(void *const *buffers, const int64_t *sizes, const double *scalars, int64_t begin,
+              int64_t end) {
+    dg_kernel kernel = (dg_kernel)(intptr_t)sizes[0];
+    int64_t count = sizes[1];
+    const struct dg_part *part = (const struct dg_part *)(sizes + 2);
+    const struct dg_part *last = part + count - 1;
+    for (int64_t unit = begin; unit < end; unit++) {
+        while (part < last && part[1].first_unit <= unit)
+            part++;
+        int64_t first = (unit - part->first_unit) * part->grain;
+        int64_t stop = first + part->grain;
+        kernel(buffers + part->first_buffer, part->sizes, scalars + part->first_scalar, first,
+               stop < part->work ? stop : part->work);
+    }
+}
+
 /* The end: helpers stop and are joined, kept memory goes back.  Blocks in use stay, because
    somebody may still look at them. */
 void dg_shutdown(void) {

@@ -23,6 +23,8 @@ _VALUES = {
     "int64": "long long",
     "float32": "float",
     "float64": "double",
+    "float16": "__half",
+    "bfloat16": "__nv_bfloat16",
 }
 
 # The functions of the CUDA mathematics library; float32 has an f at the end of each name.
@@ -88,7 +90,7 @@ CUDA = Dialect(
     name="CUDA",
     extension=".cu",
     values=_VALUES,
-    elements={**_VALUES, "float16": "__half", "bfloat16": "__nv_bfloat16"},
+    elements=_VALUES,
     index="long long",
     suffixes={"float32": "f", "uint32": "u", "int64": "LL", "uint64": "ULL"},
     # The header of CUDA that names these numbers is not there for its run-time compiler.

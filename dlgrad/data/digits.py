@@ -151,7 +151,8 @@ def _pixels(segments: array[float], radii: array[float]) -> Tensor:
     distance = (across_x * across_x + across_y * across_y).amin(dim=2).sqrt()
     ink = ((radius - distance) / EDGE + 0.5).clamp(0.0, 1.0)
     ink = ink * ink * (3.0 - 2.0 * ink)  # a smooth step
-    return (ink * 255.0 + 0.5).to(uint8)
+    pictures: Tensor = (ink * 255.0 + 0.5).to(uint8)
+    return pictures
 
 
 def segments_of(rng: random.Random, digit: int) -> tuple[list[float], float]:

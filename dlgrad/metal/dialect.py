@@ -26,6 +26,8 @@ _VALUES = {
     "int32": "int",
     "int64": "long",
     "float32": "float",
+    "float16": "half",
+    "bfloat16": "bfloat",
 }
 
 _FUNCTIONS = {
@@ -91,7 +93,7 @@ METAL = Dialect(
     name="Metal",
     extension=".metal",
     values=_VALUES,
-    elements={**_VALUES, "float16": "half", "bfloat16": "bfloat"},
+    elements=_VALUES,
     index="long",
     suffixes={"float32": "f", "uint32": "u", "int64": "l", "uint64": "ul"},
     infinity={"float32": "INFINITY"},

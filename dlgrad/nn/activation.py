@@ -6,7 +6,7 @@ because fused kernels write no intermediate results anyway.
 
 from __future__ import annotations
 
-from dlgrad.nn import functional as F
+import dlgrad.nn.functional as F
 from dlgrad.nn.module import Module
 from dlgrad.tensor import Tensor
 

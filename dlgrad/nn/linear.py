@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 
+import dlgrad.nn.functional as F
 from dlgrad.creation import empty
 from dlgrad.device_type import DeviceLike
 from dlgrad.dtype import DType
-from dlgrad.nn import functional as F
 from dlgrad.nn import init
 from dlgrad.nn.module import Module
 from dlgrad.nn.parameter import Parameter

@@ -5,7 +5,7 @@ Floor 7.  `reduction` is "mean", "sum" or "none" everywhere.
 
 from __future__ import annotations
 
-from dlgrad.nn import functional as F
+import dlgrad.nn.functional as F
 from dlgrad.nn.module import Module
 from dlgrad.tensor import Tensor
 

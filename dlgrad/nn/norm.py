@@ -5,12 +5,14 @@ Floor 7.
 
 from __future__ import annotations
 
+from typing import Any
+
+import dlgrad.nn.functional as F
 from dlgrad.autograd import no_grad
 from dlgrad.creation import empty, ones, tensor, zeros
 from dlgrad.device_type import DeviceLike
 from dlgrad.dtype import DType, int64
 from dlgrad.errors import ShapeError
-from dlgrad.nn import functional as F
 from dlgrad.nn import init
 from dlgrad.nn.module import Module
 from dlgrad.nn.parameter import Parameter
@@ -40,6 +42,7 @@ class _BatchNorm(Module):
         track_running_stats: bool = True,
         device: DeviceLike = None,
         dtype: DType | None = None,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.num_features = num_features
@@ -47,8 +50,8 @@ class _BatchNorm(Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        for name in ("weight", "bias"):
-            made = empty(num_features, device=device, dtype=dtype) if affine else None
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            made = empty(num_features, device=device, dtype=dtype) if wanted else None
             self.register_parameter(name, None if made is None else Parameter(made))
         if track_running_stats:
             self.register_buffer("running_mean", zeros(num_features, device=device, dtype=dtype))
@@ -62,8 +65,9 @@ class _BatchNorm(Module):
     def reset_parameters(self) -> None:
         """Back to the first values."""
         self.reset_running_stats()
-        if self.weight is not None and self.bias is not None:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def reset_running_stats(self) -> None:
@@ -86,7 +90,7 @@ class _BatchNorm(Module):
                 f"input's shape {tuple(input.shape)} is {input.shape[1]}"
             )
         use_batch = self.training or self.running_mean is None
-        momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
+        momentum: Any = 0.0 if self.momentum is None else self.momentum
         if self.training and self.num_batches_tracked is not None:
             with no_grad():
                 self.num_batches_tracked.add_(1)
@@ -106,14 +110,16 @@ class _BatchNorm(Module):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
-            f"affine={self.affine}, track_running_stats={self.track_running_stats}"
+            f"affine={self.affine}, bias={self.bias is not None}, "
+            f"track_running_stats={self.track_running_stats}"
         )
 
 
 class BatchNorm1d(_BatchNorm):
     """Batch normalisation of (N, C) or (N, C, L).
 
-    `weight` and `bias` are (num_features,), one and zero at first (None without `affine`).
+    `weight` and `bias` are (num_features,), one and zero at first (None without `affine`;
+    `bias=False` leaves out the shift alone).
     With `track_running_stats` the buffers `running_mean`, `running_var` (unbiased) and
     `num_batches_tracked` (int64) follow the batches seen in training, each new batch with
     weight `momentum` (None: all batches equally), and are used in evaluation.
@@ -171,5 +177,5 @@ class LayerNorm(Module):
     def extra_repr(self) -> str:
         return (
             f"{self.normalized_shape}, eps={self.eps}, "
-            f"elementwise_affine={self.elementwise_affine}"
+            f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
         )

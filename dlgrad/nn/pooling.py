@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlgrad.nn import functional as F
+import dlgrad.nn.functional as F
 from dlgrad.nn.conv import Pair
 from dlgrad.nn.module import Module
 from dlgrad.tensor import Tensor

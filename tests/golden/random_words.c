@@ -5,24 +5,26 @@ typedef __UINT32_TYPE__ uint32_t;
 typedef __UINT64_TYPE__ uint64_t;
 #define INLINE static inline __attribute__((always_inline))
 
-/* Word (counter mod 4) of block (counter / 4) of the Philox 4x32-10 random generator. */
+/* Word (counter mod 4) of block (counter / 4) of the Philox 4x32-10 random generator.  Every
+   32-bit word has 64 bits of room, the form in which vector units multiply. */
 INLINE uint32_t dg_philox(uint64_t key, uint64_t counter)
 {
-    uint32_t key0 = (uint32_t)key, key1 = (uint32_t)(key >> 32);
-    uint32_t a = (uint32_t)(counter >> 2), b = (uint32_t)(counter >> 34), c = 0, d = 0;
+    const uint64_t mask = 0xffffffffULL;
+    uint64_t key0 = key & mask, key1 = key >> 32;
+    uint64_t a = counter >> 2 & mask, b = counter >> 34, c = 0, d = 0;
     for (int round = 0; round < 10; round++) {
-        const uint64_t left = (uint64_t)0xD2511F53u * a;
-        const uint64_t right = (uint64_t)0xCD9E8D57u * c;
-        a = (uint32_t)(right >> 32) ^ b ^ key0;
-        b = (uint32_t)right;
-        c = (uint32_t)(left >> 32) ^ d ^ key1;
-        d = (uint32_t)left;
-        key0 += 0x9E3779B9u;
-        key1 += 0xBB67AE85u;
+        const uint64_t left = 0xD2511F53ULL * a;
+        const uint64_t right = 0xCD9E8D57ULL * c;
+        a = right >> 32 ^ b ^ key0;
+        b = right & mask;
+        c = left >> 32 ^ d ^ key1;
+        d = left & mask;
+        key0 = (key0 + 0x9E3779B9ULL) & mask;
+        key1 = (key1 + 0xBB67AE85ULL) & mask;
     }
-    const uint32_t low = counter & 1 ? b : a;
-    const uint32_t high = counter & 1 ? d : c;
-    return counter & 2 ? high : low;
+    const uint64_t low = counter & 1 ? b : a;
+    const uint64_t high = counter & 1 ? d : c;
+    return (uint32_t)(counter & 2 ? high : low);
 }
 
 void random_words_example(void *const *buffers, const int64_t *sizes, const double *scalars,
