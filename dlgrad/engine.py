@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlgrad import graph
+from dlgrad import config, graph
 from dlgrad.device import Backend, Buffer, get_backend, opened_backends
 from dlgrad.graph import Node
 from dlgrad.ops import BufferOps, MovementOps
@@ -166,7 +166,7 @@ def run_graph(backend: Backend, order: list[Node], roots: list[Node]) -> None:
     members = {id(node) for node in order}
     key, leaves, constants = describe(order, roots)
     targets = [find_target(root, leaves, members) for root in roots]
-    key = (backend.name, key, tuple(number for number, _ in targets))
+    key = (backend.name, config.OPT.value, key, tuple(number for number, _ in targets))
     values = [node.arg for node in constants]
     plan = find_plan(key, values, order, roots, leaves, constants, targets, backend)
     execute(plan, leaves, roots, [memory for _, memory in targets], values)

@@ -35,12 +35,16 @@ class Fusion:
     """The groups of one graph.
 
     `inlined` are the ids of operands that a matmul computes, `roots` those of the results.
+    Without `optimize` every node is a group of its own.
     """
 
-    def __init__(self, order: list[Node], inlined: Set[int], roots: Set[int]) -> None:
+    def __init__(
+        self, order: list[Node], inlined: Set[int], roots: Set[int], optimize: bool = True
+    ) -> None:
         self.order = order
         self.inlined = inlined
         self.roots = roots
+        self.optimize = optimize
         self.positions = {id(node): i for i, node in enumerate(order)}
         self.groups: list[Group | None] = []
         self.group_of: dict[int, int] = {}
@@ -78,7 +82,7 @@ class Fusion:
         group = self.group(chosen)
         self.join(node, group, chosen, producers)
         if is_elementwise(node.op):
-            for number in numbers:
+            for number in numbers if self.optimize else ():
                 if number != chosen and self.can_merge(number, chosen, node, producers):
                     self.merge(number, chosen)
 
@@ -136,6 +140,8 @@ class Fusion:
     def refusal(self, node: Node, number: int, producers: list[tuple[Node, View]]) -> str:
         """Why `node` cannot join group `number`; empty if it can."""
         group = self.group(number)
+        if not self.optimize:
+            return "fusion is off"
         if node.op is MatrixOps.MATMUL:
             return "a matmul reads its operands many times"
         if len(group.members) >= MOST_MEMBERS:
@@ -144,6 +150,9 @@ class Fusion:
             base, _ = read(node.src[0])
             if self.group_of.get(id(base)) == number:
                 return "the memory it writes into must be complete"
+        for producer, _ in producers:
+            if producer.op is BufferOps.UPDATE and self.group_of[id(producer)] == number:
+                return "an update writes its values to other places than it computes them"
         if group.matmul is not None:
             reason = self.epilogue_refusal(node, group, number, producers)
         elif isinstance(node.op, ReduceOps):
@@ -272,6 +281,8 @@ class Fusion:
         for producer, view in producers:
             if self.group_of[id(producer)] != source:
                 continue
+            if producer.op is BufferOps.UPDATE:
+                return False
             if id(producer) in a.outer_level:
                 at_full = squeeze(node.shape) == b.full
                 fits = (

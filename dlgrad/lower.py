@@ -49,6 +49,7 @@ COLUMNS = 64  # columns that accumulate side by side
 ROW_BLOCK = 4096  # a longer row is summed in blocks, for accuracy
 LONG_ROW = 4 * ROW_BLOCK
 PART = 8192  # elements of one part of a split reduction
+FEW_PLACES = 4  # a last dimension of so few places is written out too
 FEW_RESULTS = 16  # with fewer rows than this, and
 MANY_ELEMENTS = 32768  # more elements than this, a reduction is split
 FEW_OUTER = 32  # with fewer outer iterations than this, and
@@ -64,7 +65,8 @@ class LoopKernel(LoopSpace):
     def lower(self) -> list[KernelCall]:
         reduced = [axis for axis in self.axes if axis.reduced]
         elements = prod(axis.size for axis in reduced)
-        if elements <= SMALL_REDUCTION and elements > 0:
+        if self.is_points():
+            self.choose_written_out()
             self.name_parameters([])
             return [self.finish(self.points(), self.parallel_work())]
         self.choose_lane()
@@ -76,12 +78,16 @@ class LoopKernel(LoopSpace):
 
     def choose_lane(self) -> None:
         """Chooses columns over rows where memory runs along a dimension that stays."""
-        votes: Counter[int] = Counter()
+        if not self.schedule.optimize:
+            return
+        votes: Counter[int] = Counter()  # elements that lie in a row along each axis
         for access in self.accesses.values():
+            if access.is_counter:
+                continue
+            walked = [axis for axis in self.axes if self.stride(access, axis) != 0]
             for number, axis in enumerate(self.axes):
-                if not access.is_counter and self.stride(access, axis) == 1:
-                    full = any(self.stride(access, other) for other in self.axes if other.reduced)
-                    votes[number] += 4 if full else 1
+                if self.stride(access, axis) == 1:
+                    votes[number] += prod(other.size for other in walked)
         if not votes:
             return
         fastest = max(votes, key=lambda number: votes[number])
@@ -100,20 +106,33 @@ class LoopKernel(LoopSpace):
             rows < FEW_RESULTS
             and elements * rows >= MANY_ELEMENTS
             and bool(self.reduces)
+            and self.schedule.optimize
             and not self.crossing
             and set(self.stages.values()) == {1}
         )
 
     # Points -------------------------------------------------------------------------------------
 
+    def choose_written_out(self) -> None:
+        """Reduced dimensions have no loops here, nor has a last dimension of very few places."""
+        for axis in self.axes:
+            axis.written_out = axis.reduced
+        last = self.axes[-1] if len(self.axes) > 1 else None
+        if last is not None and self.schedule.optimize and not self.reduces:
+            last.written_out = last.size <= FEW_PLACES
+
+    def looped(self) -> list[Axis]:
+        """The dimensions that stay and have a loop."""
+        return [axis for axis in self.axes if not axis.reduced and not axis.written_out]
+
     def points(self) -> tuple[Stmt, ...]:
         """One value after the other; a small reduction is written out."""
-        outer = [axis for axis in self.axes if not axis.reduced]
+        outer = self.looped()
         self.tile_long_inner(outer)
-        reduced = [n for n, axis in enumerate(self.axes) if axis.reduced]
+        written_out = [n for n, axis in enumerate(self.axes) if axis.written_out]
         places = [
-            dict(zip(reduced, at, strict=True))
-            for at in product(*(range(self.axes[n].size) for n in reduced))
+            dict(zip(written_out, at, strict=True))
+            for at in product(*(range(self.axes[n].size) for n in written_out))
         ]
         self.current = self.outer = self.inner
         last = max(self.stages.values(), default=0)
@@ -148,7 +167,7 @@ class LoopKernel(LoopSpace):
         self.place = {}
 
     def tile_long_inner(self, outer: list[Axis]) -> None:
-        if len(outer) < 2:
+        if len(outer) < 2 or not self.schedule.optimize:
             return
         iterations = prod(axis.size for axis in outer[:-1])
         if iterations < FEW_OUTER and outer[-1].size >= LONG_INNER:
@@ -234,7 +253,7 @@ class LoopKernel(LoopSpace):
 
     def wants_partial_sums(self, reduced: list[Axis]) -> bool:
         """Whether a row is long enough to be summed in blocks (columns are left alone)."""
-        if self.lane is not None:
+        if self.lane is not None or not self.schedule.optimize:
             return False
         length = reduced[-1].size if reduced[-1].tile is None else reduced[-1].tile[1]
         blocked = len(reduced) > 1 or reduced[0].tile is not None
@@ -321,7 +340,7 @@ class LoopKernel(LoopSpace):
         result = tuple(body)
         if self.lane is not None:
             result = (self.tile_loop(self.lane, result),)
-        for axis in reversed([axis for axis in self.axes if not axis.reduced]):
+        for axis in reversed(self.looped()):
             if axis is not self.lane:
                 result = (Loop(axis.name, self.extent(axis), LoopKind.PARALLEL, result),)
         return result
@@ -329,7 +348,7 @@ class LoopKernel(LoopSpace):
     def parallel_work(self) -> int:
         """How many iterations the PARALLEL loops have together."""
         work = 1
-        outer = [axis for axis in self.axes if not axis.reduced]
+        outer = self.looped()
         for axis in outer:
             if axis.tile is not None:
                 work *= -(-axis.size // axis.tile[1])
@@ -338,7 +357,11 @@ class LoopKernel(LoopSpace):
         return work
 
     def is_points(self) -> bool:
-        return 0 < prod(axis.size for axis in self.axes if axis.reduced) <= SMALL_REDUCTION
+        """Whether every place is computed by itself: see `points`."""
+        reduced = [axis.size for axis in self.axes if axis.reduced]
+        if not self.schedule.optimize:
+            return not reduced
+        return 0 < prod(reduced) <= SMALL_REDUCTION
 
     # Split reductions -----------------------------------------------------------------------------
 

@@ -47,6 +47,10 @@ from dlgrad.ops import OPS, BufferOps, ReduceOps
 from dlgrad.schedule import Schedule
 from dlgrad.shape import Shape, View
 
+# Strides and offsets up to this are written into the text: a compiler loads every second
+# element well if it knows that it is every second.
+SMALL_STRIDE = 4
+
 NOWHERE = Scratch(0)  # what a counter walks through
 
 
@@ -76,6 +80,7 @@ class Axis:
     name: str = ""
     tile: tuple[str, int] | None = None  # (name of the loop over tiles, their length)
     fixed: bool = False  # the extent is written into the text
+    written_out: bool = False  # no loop: every place has its own statements
 
 
 @dataclass
@@ -382,18 +387,18 @@ class LoopSpace(Values):
             if axis.tile is not None:
                 outer, length = axis.tile
                 step: Size = stride * length
-                if stride != 1:
+                if abs(stride) > SMALL_STRIDE:
                     step = self.size(f"{access.name}_stride_{outer}", stride * length)
                 terms.append((outer, step))
-            if stride == 1:
-                terms.append((axis.name, 1))
+            if abs(stride) <= SMALL_STRIDE:
+                terms.append((axis.name, stride))
             else:
                 terms.append((axis.name, self.size(f"{access.name}_stride_{axis.name}", stride)))
         return Index(tuple(terms), self.offset_size(access, offset))
 
     def offset_size(self, access: Access, offset: int) -> Size:
-        if offset == 0:
-            return 0
+        if abs(offset) <= SMALL_STRIDE:
+            return offset
         at = "_".join(str(i) for i in self.place.values())
         return self.size(f"{access.name}_offset" + (f"_{at}" if at else ""), offset)
 

@@ -78,7 +78,7 @@ class PlanBuilder:
         for root, target in zip(new_roots, self.targets, strict=True):
             if target != NEW:
                 wanted[id(root)] = self.leaves[target] if target >= 0 else free_leaf(root)
-        result = schedule(new_roots, wanted)
+        result = schedule(new_roots, wanted, bool(config.OPT.value))
         self.explain(result)
         calls = self.lower(result)
         return self.assemble(calls, new_roots, result)

@@ -15,12 +15,14 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TextIO, TypeVar
 
+from dlgrad.helpers import colored
+
 T = TypeVar("T")
 
 REDRAW_SECONDS = 0.1
 SPARSE_SECONDS = 30.0
 RATE_SMOOTHING = 0.3  # weight of the newest interval in the rate of a drawn bar
-MAX_BAR_WIDTH = 30
+MIN_BAR_WIDTH, MAX_BAR_WIDTH = 4, 30
 
 
 class Progress(Generic[T]):
@@ -137,28 +139,30 @@ class Progress(Generic[T]):
             self._disabled = True
 
     def _line(self) -> str:
-        """The whole line, padded so that it covers the line drawn before."""
-        parts = [self._bar(), self._counts()]
+        """The whole line; on a terminal as wide as it, so that it covers the line before."""
+        parts = [self.description, self._counts()]
         if self._rate is not None:
             parts.append(f"{_short(self._rate)} {self.unit}/s")
         parts.append(self._clock())
         parts += [f"{name} {_figure(value)}" for name, value in self._figures.items()]
-        if self.description:
-            parts.insert(0, self.description)
-        line = "  ".join(part for part in parts if part)
         if not self._live:
-            return line
+            return "  ".join(part for part in parts if part)
         columns = shutil.get_terminal_size().columns - 1
-        return line[:columns].ljust(columns)
+        room = columns - len("  ".join(part for part in parts if part)) - 2
+        if room < MIN_BAR_WIDTH:  # on a narrow terminal the counts alone say how far it is
+            parts[1] = parts[1].rpartition("%  ")[2]
+        filled, empty = self._bar(min(room, MAX_BAR_WIDTH))
+        parts.insert(1, filled + empty)
+        line = "  ".join(part for part in parts if part)[:columns].ljust(columns)
+        return line.replace(filled, colored(filled, "blue", self._file), 1) if filled else line
 
-    def _bar(self) -> str:
-        if not self._live or not self.total:
-            return ""
-        columns = shutil.get_terminal_size().columns
-        width = min(MAX_BAR_WIDTH, max(8, columns // 4))
-        filled = min(width, width * self.count // self.total)
+    def _bar(self, width: int) -> tuple[str, str]:
+        """The filled and the empty part of a bar, or nothing where there is no room."""
+        if not self.total or width < MIN_BAR_WIDTH:
+            return "", ""
+        done = min(width, width * self.count // self.total)
         full, empty = self._blocks
-        return full * filled + empty * (width - filled)
+        return full * done, empty * (width - done)
 
     def _counts(self) -> str:
         if self.total is None:

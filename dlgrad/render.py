@@ -242,7 +242,10 @@ class _KernelWriter(Statements):
                 self.statement(stmt)
 
     def shared_arrays(self) -> None:
-        for name, (_, dtype) in self.reduced(self.kernel.body).items():
+        arrays: dict[str, tuple[ReduceOps, DType]] = {}
+        for loop in _shared_loops(self.kernel.body):
+            arrays.update(self.reduced(loop.body))
+        for name, (_, dtype) in arrays.items():
             kind = value_type(dtype, self.dialect)
             array = self.dialect.shared_array.format(
                 type=kind, name=f"{name}_shared", size=self.dialect.group_size
@@ -265,6 +268,7 @@ class _KernelWriter(Statements):
 
     def loop(self, stmt: Loop) -> None:
         if not self.sharing or stmt.kind is LoopKind.SERIAL:
+            self.started.clear()  # the second time round there is more than the start value
             super().loop(stmt)
             return
         reduced = self.reduced(stmt.body)
@@ -299,11 +303,27 @@ class _KernelWriter(Statements):
         self.line(barrier)
 
     def reduced(self, body: Sequence[Stmt]) -> dict[str, tuple[ReduceOps, DType]]:
-        """Every accumulator that the statements change, with how and its dtype."""
+        """The accumulators from outside that the statements change, with how and their dtype.
+
+        Those with lanes are left out: each lane belongs to one thread.
+        """
         found: dict[str, tuple[ReduceOps, DType]] = {}
+        own: set[str] = set()
         for stmt in body:
-            if isinstance(stmt, Accumulate):
+            if isinstance(stmt, Accumulator):
+                own.add(self.expressions.name(stmt.name))
+            elif isinstance(stmt, Accumulate) and stmt.lane is None:
                 found[self.expressions.name(stmt.name)] = (stmt.op, stmt.value.dtype)
             elif isinstance(stmt, Loop):
                 found.update(self.reduced(stmt.body))
-        return found
+        return {name: found[name] for name in found if name not in own}
+
+
+def _shared_loops(body: Sequence[Stmt]) -> list[Loop]:
+    """The loops of a cooperative kernel that the threads of a group share."""
+    found = []
+    for stmt in body:
+        if isinstance(stmt, Loop):
+            inner = stmt.kind in (LoopKind.PARALLEL, LoopKind.SERIAL)
+            found += _shared_loops(stmt.body) if inner else [stmt]
+    return found

@@ -28,6 +28,7 @@ class Schedule:
     repeated: set[int]  # ids of nodes computed again by each reader instead
     granted: dict[int, Node]  # id of a root -> the buffer node that it overwrites in place
     reasons: list[str]  # why values were cut from their consumers
+    optimize: bool
     keep: list[Node]  # all nodes, so that their ids stay theirs
 
 
@@ -37,7 +38,8 @@ class Scheduler:
     `targets` maps the id of a root to the BUFFER node whose memory it should overwrite.
     """
 
-    def __init__(self, roots: list[Node], targets: dict[int, Node]) -> None:
+    def __init__(self, roots: list[Node], targets: dict[int, Node], optimize: bool) -> None:
+        self.optimize = optimize
         self.roots = roots
         self.targets = targets
         self.order = graph.toposort(roots)
@@ -48,7 +50,8 @@ class Scheduler:
     def run(self) -> Schedule:
         self.prepare_updates()
         results = {id(root) for root in self.roots}
-        fusion = Fusion(self.order, self.prologues(), results)
+        prologues = self.prologues() if self.optimize else set()
+        fusion = Fusion(self.order, prologues, results, self.optimize)
         stores = Stores(fusion, self.roots, self.targets)
         stores.granted.update(self.granted)
         stores.grant_targets()
@@ -58,6 +61,7 @@ class Scheduler:
             stores.repeated,
             stores.granted,
             fusion.reasons,
+            self.optimize,
             self.order,
         )
 
@@ -145,6 +149,9 @@ def sorted_groups(fusion: Fusion) -> list[Group]:
     return result
 
 
-def schedule(roots: list[Node], targets: dict[int, Node]) -> Schedule:
-    """Groups what the simplified `roots` need into kernels; see `Scheduler`."""
-    return Scheduler(roots, targets).run()
+def schedule(roots: list[Node], targets: dict[int, Node], optimize: bool = True) -> Schedule:
+    """Groups what the simplified `roots` need into kernels; see `Scheduler`.
+
+    Without `optimize` every operation is a kernel, in the plainest form of its loops.
+    """
+    return Scheduler(roots, targets, optimize).run()

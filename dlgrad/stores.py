@@ -99,7 +99,7 @@ class Stores:
 
     def is_repeatable(self, node: Node, readers: list[tuple[int, View]], total: int) -> bool:
         """Whether the readers of `node` should compute it from its one input themselves."""
-        if not is_elementwise(node.op) or total > CHEAP:
+        if not is_elementwise(node.op) or total > CHEAP or not self.fusion.optimize:
             return False
         inputs = [source for source in node.src if source.op is not BufferOps.CONST]
         if len(inputs) != 1:

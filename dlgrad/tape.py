@@ -289,15 +289,11 @@ def check_writable(target: TensorBase, will_require: bool) -> None:
         return
     base = target._base
     root = base if base is not None else target
-    if root._requires and root._entry is None and (target._requires or not target._tracked):
-        if base is None:
-            raise AutogradError(
-                "a leaf Variable that requires grad is being used in an in-place operation. "
-                "Do it inside `with dlgrad.no_grad():` if it is an update of a parameter."
-            )
+    if root._requires and root._entry is None:
+        what = "a leaf Variable" if base is None else "a view of a leaf Variable"
         raise AutogradError(
-            "a view of a leaf Variable that requires grad is being used in an in-place "
-            "operation. Do it inside `with dlgrad.no_grad():` if it updates a parameter."
+            f"{what} that requires grad is being used in an in-place operation. Do it inside "
+            "`with dlgrad.no_grad():` if it is an update of a parameter."
         )
     if not target._tracked and (root._requires or will_require):
         raise AutogradError(

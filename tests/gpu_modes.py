@@ -15,13 +15,15 @@ from sim import build
 
 TESTS = Path(__file__).resolve().parent
 
-CASES = ("gpu_cases.py", "gpu_primitive_cases.py", "gpu_tensor_cases.py")
-
-# mode -> options of build.environment
-SIMULATED = {
-    "forward": {},
-    "reverse": {"order": 1},
-    "races": {"races": True, "traps": True},
+# mode -> (options of build.environment, which cases)
+MODES: dict[str, tuple[dict[str, int], list[str]]] = {
+    "forward": ({}, ["gpu_cases.py", "gpu_primitive_cases.py", "gpu_tensor_cases.py"]),
+    "reverse": ({"order": 1}, ["gpu_cases.py", "gpu_tensor_cases.py"]),
+    "races": (
+        {"races": True, "traps": True},
+        ["gpu_cases.py", "gpu_primitive_cases.py::test_examples"],
+    ),
+    "hardware": ({}, ["gpu_cases.py", "gpu_primitive_cases.py", "gpu_tensor_cases.py"]),
 }
 
 
@@ -32,7 +34,7 @@ def child_environment(device: str, mode: str, cache: Path) -> dict[str, str]:
         if name.startswith("DLGRAD_"):
             del variables[name]
     if mode != "hardware":
-        variables |= build.environment(device, **SIMULATED[mode])
+        variables |= build.environment(device, **MODES[mode][0])
     variables |= {
         "DLGRAD_CACHE_DIR": str(cache),
         "DLGRAD_VERIFY": "1",
@@ -53,7 +55,7 @@ def run_cases(device: str, mode: str, cache: Path, *options: str) -> str:
     """The report of the cases; AssertionError with all of it where one failed."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     result = subprocess.run(
-        [*command, *(str(TESTS / name) for name in CASES)],
+        [*command, *(str(TESTS / name) for name in MODES[mode][1])],
         env=child_environment(device, mode, cache),
         cwd=TESTS.parent,
         capture_output=True,
@@ -72,3 +74,15 @@ def run_program(device: str, program: str, mode: str = "forward", **more: str) -
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
+
+
+def hardware_reason(device: str, cache: Path) -> str:
+    """Why the cases cannot run on hardware here; "" where they can."""
+    program = f"from dlgrad.device import get_backend; print(get_backend('{device}:0').describe())"
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env=child_environment(device, "hardware", cache),
+        capture_output=True,
+        text=True,
+    )
+    return "" if result.returncode == 0 else result.stderr.strip().splitlines()[-1]

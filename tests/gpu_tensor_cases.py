@@ -133,6 +133,13 @@ def test_long_sums() -> None:
     check(lambda x: x.max(), (9000,))
 
 
+@pytest.mark.parametrize("shape", [(300, 20), (40, 300), (5, 70, 9)])
+def test_sums_of_columns(shape: tuple[int, ...]) -> None:
+    check(lambda x: (x * 2).sum(0), shape, close=1e-4)
+    check(lambda x: x.sum(-2).exp().amax(-1), shape, close=1e-3)
+    check(lambda x: (x - x.mean(0)) / x.std(0), shape, close=1e-3)
+
+
 def test_nan_wins() -> None:
     x = dlgrad.tensor([1.0, float("nan"), 3.0], device=DEVICE)
     assert math.isnan(x.max().item()) and math.isnan(x.min().item())

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,23 @@ def test_trains_tests_saves_and_plots(tmp_path):
     assert tuple(state["0.weight"].shape) == (16, 1, 5, 5)
     assert state["1.num_batches_tracked"].item() == 40
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_ctrl_c_tests_what_was_learnt(tmp_path):
+    arguments = ["--data", str(tmp_path / "none"), "--epochs", "10000", "--lr", "0.001"]
+    environment = {**os.environ, "DLGRAD_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", SMALL, str(EXAMPLE), *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    ) as process:  # fmt: skip
+        while "epoch 1:" not in (line := process.stdout.readline()):
+            assert line, "it ended early"
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert "stopped; this is what was learnt so far:" in output
+    assert output.splitlines()[-1].startswith("test accuracy: ")
 
 
 def test_the_same_seed_gives_the_same_result(tmp_path):

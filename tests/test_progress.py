@@ -34,6 +34,7 @@ def clock(monkeypatch):
     monkeypatch.setattr(progress, "time", made)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
     return made
 
 
@@ -82,6 +83,19 @@ def test_redraws_only_now_and_then(clock):
         clock.now += progress.REDRAW_SECONDS
         bar.update()
         assert "11/1,000" in last_line(file)
+
+
+def test_the_filled_part_is_coloured_where_colours_are_wanted(clock, monkeypatch):
+    file = Terminal()
+    with Progress(total=2, file=file) as bar:
+        clock.now += 1
+        bar.update()
+        assert "\033" not in file.getvalue()
+        monkeypatch.delenv("NO_COLOR")
+        clock.now += 1
+        bar.update()
+    filled = "━" * progress.MAX_BAR_WIDTH
+    assert f"\033[34m{filled}\033[0m  100%" in file.getvalue()
 
 
 def test_reads_figures_only_when_it_draws(clock):

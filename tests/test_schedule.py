@@ -166,3 +166,36 @@ def test_intermediates_share_memory_only_when_their_lives_do_not_overlap():
                     assert at + a.nbytes <= other or other + b.nbytes <= at
     chain = [Lifetime(64, i, i + 1) for i in range(10)]
     assert place(chain)[1] == 128  # the third takes the place of the first
+
+
+# Fused and unfused -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ONE_KERNEL)
+def test_fused_work_equals_unfused_work(name):
+    expression, *shapes = ONE_KERNEL[name]
+    dlgrad.manual_seed(1)
+    inputs = [dlgrad.randn(*shape).realize() for shape in shapes]
+    fused = expression(*inputs).realize()
+    with config.OPT(0), recorded() as seen:
+        plain = expression(*inputs).realize()
+    if len(seen.launches) == 1:
+        assert not any(word in seen.notes[0] for word in ("_", "etc"))  # a single operation
+    assert dlgrad.allclose(fused, plain, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def test_gradients_of_fused_work_equal_those_of_unfused_work():
+    def gradients():
+        dlgrad.manual_seed(2)
+        x = dlgrad.randn(4, 3, 8, 8, requires_grad=True)
+        w = dlgrad.randn(5, 3, 3, 3, requires_grad=True)
+        y = F.conv2d(x, w, padding=1, stride=2)
+        y = F.max_pool2d(F.batch_norm(y, None, None, training=True).relu(), 2)
+        F.cross_entropy(y.flatten(1), dlgrad.tensor([0, 1, 2, 3])).backward()
+        return x.grad, w.grad
+
+    fused = [g.realize() for g in gradients()]
+    with config.OPT(0):
+        plain = [g.realize() for g in gradients()]
+    for a, b in zip(fused, plain, strict=True):
+        assert dlgrad.allclose(a, b, rtol=1e-4, atol=1e-5)

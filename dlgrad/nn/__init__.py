@@ -3,7 +3,9 @@
 Floor 7.
 """
 
-from dlgrad.nn import functional, init, utils
+from dlgrad.nn import functional as functional
+from dlgrad.nn import init as init
+from dlgrad.nn import utils as utils
 from dlgrad.nn.activation import (
     GELU,
     Dropout,

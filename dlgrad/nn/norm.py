@@ -42,6 +42,7 @@ class _BatchNorm(Module):
         track_running_stats: bool = True,
         device: DeviceLike = None,
         dtype: DType | None = None,
+        *,
         bias: bool = True,
     ) -> None:
         super().__init__()

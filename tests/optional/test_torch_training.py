@@ -60,9 +60,9 @@ def test_text_and_state_of_a_layer(name, args, settings):
 
 def small_cnn(layers):
     return layers.Sequential(
-        layers.Conv2d(1, 8, 3, bias=False), layers.BatchNorm2d(8), layers.ReLU(), layers.MaxPool2d(2),
-        layers.Conv2d(8, 8, 3, padding=1), layers.GELU(), layers.AvgPool2d(3),
-        layers.Flatten(), layers.Linear(8, 10),
+        layers.Conv2d(1, 8, 3, bias=False), layers.BatchNorm2d(8), layers.ReLU(),
+        layers.MaxPool2d(2), layers.Conv2d(8, 8, 3, padding=1), layers.GELU(),
+        layers.AvgPool2d(3), layers.Flatten(), layers.Linear(8, 10),
     )  # fmt: skip
 
 

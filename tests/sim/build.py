@@ -18,6 +18,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from sim.flags import cuda_flags, metal_flags
+
 HERE = Path(__file__).resolve().parent
 OLDEST_CLANG = 15
 CLANG_NAMES = ("clang-19", "clang-20", "clang-21", "clang-18", "clang-17", "clang-16", "clang")
@@ -38,14 +40,6 @@ LIBRARIES = {
         "libdlgrad-sim-metal.so",
     ),
 }
-
-RACE_FLAGS = ["-fsanitize-coverage=func,trace-loads,trace-stores"]
-TRAP_FLAGS = [
-    "-fsanitize=signed-integer-overflow,integer-divide-by-zero,bounds,alignment,"
-    "float-cast-overflow",
-    "-fsanitize-trap=all",
-]
-
 
 # The compiler --------------------------------------------------------------------------------
 
@@ -77,20 +71,10 @@ def _version(path: str) -> int:
 def _compiles_kernels(path: str) -> bool:
     """Tries the two headers: 16-bit floats and C++ for OpenCL are not in every clang."""
     checks = [
-        ["-std=c++17", "-x", "c++", "-include", str(HERE / "cuda/sim_cuda.h"), os.devnull],
+        [*cuda_flags(), "-include", str(HERE / "cuda/sim_cuda.h"), os.devnull],
         [*metal_flags(), "-include", str(HERE / "metal/include/metal_stdlib"), os.devnull],
     ]
     return all(_run([path, "-fsyntax-only", *check]).returncode == 0 for check in checks)
-
-
-def metal_flags() -> list[str]:
-    """How MSL is compiled: as C++ for OpenCL, which has address spaces and kernel rules."""
-    extensions = "-all,+cl_khr_fp16,+__opencl_c_generic_address_space"
-    return [
-        "-x", "clcpp", "-cl-std=clc++2021", "-cl-no-stdinc", "-cl-single-precision-constant",
-        "-Xclang", f"-cl-ext={extensions}", "-target", f"{platform.machine()}-linux-gnu",
-        f"-I{HERE / 'metal/include'}",
-    ]  # fmt: skip
 
 
 def reason_to_skip() -> str:
@@ -170,7 +154,7 @@ def _script(name: str, source: str) -> str:
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / source}" "$@"\n')
+        part.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{HERE / source}" "$@"\n')
         part.chmod(0o700)
         part.replace(path)
     return str(path)
@@ -181,16 +165,6 @@ def _images() -> Path:
     folder = build_folder() / source_digest() / "images"
     folder.mkdir(exist_ok=True)
     return folder
-
-
-def kernel_flags() -> list[str]:
-    """What the environment adds to the compilation of a kernel."""
-    flags = []
-    if os.environ.get("SIM_RACES") == "1":
-        flags += RACE_FLAGS
-    if os.environ.get("SIM_TRAPS") == "1":
-        flags += TRAP_FLAGS
-    return flags
 
 
 # The environment -----------------------------------------------------------------------------

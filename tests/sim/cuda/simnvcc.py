@@ -9,20 +9,17 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
 
-from build import kernel_flags  # noqa: E402
+from flags import cuda_flags, kernel_flags  # noqa: E402
 
 ARCHITECTURES = r"sm_(75|80|86|87|88|89|90a?|100a?|103a?|110|120|121)"
 IGNORED = ("-cubin", "--cubin", "-O3", "-lineinfo", "-std=c++17", "--std=c++17", "-Xptxas", "-v")
 FLAGS = [
-    "-x", "c++", "-std=c++17", "-O2", "-ffp-contract=fast", "-fwrapv", "-fPIC", "-shared", "-Wall",
-    "-Wno-unused", "-Wno-unknown-pragmas", "-include", str(HERE / "sim_cuda.h"),
-    f"-I{HERE / 'include'}",
+    "-O2", "-ffp-contract=fast", "-fwrapv", "-fPIC", "-Wall", "-Wno-unused",
+    "-Wno-unknown-pragmas",
 ]  # fmt: skip
 
 
@@ -39,6 +36,21 @@ def translate(text: str) -> str:
         text,
     )
     return text + "\n" + "\n".join(f"SIM_EXPORT({name})" for name in kernels) + "\n"
+
+
+def compile_kernel(source: str, output: str, extra: list[str]) -> int:
+    with open(source) as file:
+        text = translate(file.read())
+    translated = f"{output}.{os.getpid()}.cpp"
+    with open(translated, "w") as file:
+        file.write(f'#line 1 "{source}"\n{text}')
+    flags = [*cuda_flags(), *FLAGS, *kernel_flags(), *extra, "-include", f"{HERE}/sim_cuda.h"]
+    command = [os.environ["SIM_CLANG"], *flags, translated, "-shared", "-x", "none"]
+    try:
+        command += [os.environ["SIM_LIBRARY"], "-lm", "-o", output]
+        return subprocess.run(command).returncode
+    finally:
+        os.unlink(translated)
 
 
 def main(arguments: list[str]) -> int:
@@ -65,12 +77,7 @@ def main(arguments: list[str]) -> int:
     if not re.fullmatch(ARCHITECTURES, architecture):
         print(f"nvcc fatal   : Unsupported gpu architecture '{architecture}'", file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory() as folder:
-        translated = Path(folder) / "kernel.cpp"
-        translated.write_text(f'#line 1 "{source}"\n{translate(Path(source).read_text())}')
-        command = [os.environ["SIM_CLANG"], *FLAGS, *kernel_flags(), *extra, str(translated)]
-        command += ["-x", "none", os.environ["SIM_LIBRARY"], "-lm", "-o", output]
-        return subprocess.run(command).returncode
+    return compile_kernel(source, output, extra)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from build import kernel_flags, metal_flags  # noqa: E402
+from flags import kernel_flags, metal_flags  # noqa: E402
 
 FLAGS = [
     "-O2", "-ffp-contract=fast", "-fwrapv", "-fPIC", "-shared", "-fno-caret-diagnostics",
