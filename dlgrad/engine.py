@@ -199,8 +199,8 @@ def describe(order: list[Node], roots: list[Node]) -> tuple[Any, list[Node], lis
 
 def constant_kind(value: bool | int | float) -> Any:
     """What the structure says about a constant; exact for those that a double cannot hold."""
-    if isinstance(value, bool):
-        return value
+    if isinstance(value, (bool, graph.Varying)):
+        return value if isinstance(value, bool) else graph.Varying
     if isinstance(value, int):
         return None if -(2**53) <= value <= 2**53 else value
     if value == 0.0:
@@ -259,10 +259,10 @@ def find_plan(
         for variant in variants:
             if variant.fits(values):
                 return variant.plan
-    varying: frozenset[int] = frozenset()
+    varying = frozenset(i for i, value in enumerate(values) if isinstance(value, graph.Varying))
     if variants:
         last = variants[0]
-        varying = last.varying | {
+        varying |= last.varying | {
             i
             for i, (a, b) in enumerate(zip(last.values, values, strict=True))
             if not same_number(a, b)

@@ -126,6 +126,17 @@ def const(value: bool | int | float, dtype: DType, shape: Shape, device: str) ->
     return Node(BufferOps.CONST, (), value, dtype, shape, device)
 
 
+class Varying(float):
+    """A constant that is given at launch from the first time on: it differs at every call."""
+
+    __slots__ = ()
+
+
+def varying(value: int | float, dtype: DType, shape: Shape, device: str) -> Node:
+    """`value` in every element, never written into a kernel; a double must hold it."""
+    return Node(BufferOps.CONST, (), Varying(value), dtype, shape, device)
+
+
 def empty(dtype: DType, shape: Shape, device: str) -> Node:
     """Unspecified contents, to be updated."""
     return Node(BufferOps.EMPTY, (), None, dtype, shape, device)

@@ -123,7 +123,7 @@ class Generator:
             index = index * per_element
         capture = current_capture()
         if capture is None:
-            counter = index + self.offset
+            counter = index + given_at_launch(self.offset, index)
         else:
             held = self._captured.get(place)
             if held is None or held.capture is not capture:
@@ -136,8 +136,14 @@ class Generator:
     def words(self, counter: Tensor) -> Tensor:
         """The uint32 words at the places `counter` of the stream."""
         node = node_of(counter)
-        key = constant(self._seed, uint64, node.shape, node.device)
+        make_key = graph.varying if self._seed <= _LARGEST_OFFSET else constant
+        key = make_key(self._seed, uint64, node.shape, node.device)
         return make(graph.elementwise(ElementwiseOps.PHILOX, key, node, dtype=uint32), 1)
+
+
+def given_at_launch(value: Number, like: Tensor) -> Tensor:
+    """`value` as a tensor that no kernel has written into its text, because it often changes."""
+    return make(graph.varying(value, like.dtype, (), like._storage.device))
 
 
 default_generator = Generator("cpu")
@@ -381,7 +387,8 @@ def uniform_(
             f"uniform_ expects to return a [from, to) range, but found from={low} > to={high}"
         )
     drawn = rand(input._shape, generator=generator, dtype=input.dtype, device=input.device)
-    assign(input, drawn * (high - low) + low)
+    width, start = given_at_launch(high - low, drawn), given_at_launch(low, drawn)
+    assign(input, drawn * width + start)
     return input
 
 
@@ -392,7 +399,7 @@ def normal_(
     if std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     drawn = randn(input._shape, generator=generator, dtype=input.dtype, device=input.device)
-    assign(input, drawn * std + mean)
+    assign(input, drawn * given_at_launch(std, drawn) + given_at_launch(mean, drawn))
     return input
 
 

@@ -1,5 +1,8 @@
 """Modules: registration, walking, state, hooks, containers, printing."""
 
+import copy
+import pickle
+
 import pytest
 
 import dlgrad
@@ -233,6 +236,18 @@ def test_loading_converts_or_assigns():
     net.load_state_dict(state, assign=True)
     assert net.weight.dtype is dlgrad.float64 and isinstance(net.weight, nn.Parameter)
     assert net.running_mean is state["running_mean"]
+
+
+def test_modules_can_be_copied_and_pickled():
+    net = Net()
+    x = dlgrad.randn(4, 3)
+    expected = net.eval()(x).tolist()
+    for made in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert made(x).tolist() == expected
+        assert isinstance(made.scale, nn.Parameter) and made.scale is not net.scale
+        with dlgrad.no_grad():
+            made.scale.fill_(9.0)
+        assert net.scale.tolist() == [1.0, 1.0]
 
 
 # Hooks -----------------------------------------------------------------------------------------

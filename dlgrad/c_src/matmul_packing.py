@@ -200,7 +200,8 @@ static __attribute__((noinline)) const element *packed_tile(
         element *const to = packed + panel->place;
         panel->way = side->is_thin && side->width == COLUMNS
             ? choose_thin_way(side, panel) : choose_way(side, panel);
-        if (panel->way < UNPACKED_LANES && panel->lanes < panel->width)
+        const int64_t written = panel->way == BY_STEPS ? round_up(panel->lanes, LANES) : panel->lanes;
+        if (panel->way < UNPACKED_LANES && written < panel->width)
             __builtin_memset(to, 0, sizeof(element) * panel->width * side->steps);
         if (panel->way == BY_STEPS)
             side->pack(buffers, scalars, side, panel, 0, side->steps, to);

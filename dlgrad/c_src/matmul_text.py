@@ -53,22 +53,35 @@ static void fill_table(
     const struct problem *p, int access, const struct group *group,
     int64_t first, int64_t count, int64_t *table)
 {
-    const int64_t *strides = p->strides + access * p->stride_count + group->first;
+    const int64_t *const strides = p->strides + access * p->stride_count + group->first;
+    const int64_t *const sizes = group->sizes;
     const int64_t last = group->rank - 1;
+    if (count <= 0)
+        return;
+    int64_t address = 0, digits[group->rank + 1];
+    for (int64_t dim = last; dim >= 0; dim--) {
+        digits[dim] = first % sizes[dim];
+        address += digits[dim] * strides[dim];
+        first /= sizes[dim];
+    }
     while (count > 0) {
-        int64_t address = 0, rest = first, length = 1, step = 0;
-        for (int64_t dim = last; dim >= 0; dim--) {
-            address += rest % group->sizes[dim] * strides[dim];
-            rest /= group->sizes[dim];
-        }
+        int64_t length = 1;
         if (last >= 0) {
-            step = strides[last];
-            length = smaller(count, group->sizes[last] - first % group->sizes[last]);
+            const int64_t step = strides[last];
+            length = smaller(count, sizes[last] - digits[last]);
+            for (int64_t i = 0, place = address; i < length; i++, place += step)
+                table[i] = place;
+            address += length * step;
+            digits[last] += length;
+            for (int64_t dim = last; dim > 0 && digits[dim] == sizes[dim]; dim--) {
+                address += strides[dim - 1] - sizes[dim] * strides[dim];
+                digits[dim] = 0;
+                digits[dim - 1]++;
+            }
+        } else {
+            table[0] = 0;
         }
-        for (int64_t i = 0; i < length; i++)
-            table[i] = address + i * step;
         table += length;
-        first += length;
         count -= length;
     }
 }

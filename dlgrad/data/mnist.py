@@ -10,13 +10,13 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from dlgrad import cache
+from dlgrad import cache, config
 from dlgrad.data.dataset import Dataset, RowGatherer, TensorDataset
 from dlgrad.data.digits import draw_digits
 from dlgrad.data.download import download
 from dlgrad.data.idx import read_idx
 from dlgrad.dtype import int64, uint8
-from dlgrad.errors import DownloadError, FileFormatError
+from dlgrad.errors import FileFormatError
 from dlgrad.serialization import tensor_from_bytes
 from dlgrad.tensor import Tensor
 
@@ -156,15 +156,12 @@ def open_digits(folder: str | os.PathLike[str] | None = None, seed: int = 0) -> 
     `description` says which it was and, where it matters, why.
     """
     root = cache.directory("downloads") if folder is None else os.fspath(folder)
-    reason = ""
     if not has_mnist(root, train=False):
         try:
             for train in (True, False):
                 fetch_mnist(root, train)
-        except (DownloadError, OSError) as error:
-            reason = str(error).splitlines()[0]
-    if not has_mnist(root, train=False):
-        return _drawn_digits(root, reason, seed)
+        except OSError:  # DownloadError is one
+            return _drawn_digits(root, seed)
     test = _set(root, train=False)
     if has_mnist(root, train=True):
         train_set = _set(root, train=True)
@@ -189,10 +186,11 @@ def _set(root: str, train: bool) -> TensorDataset:
     return TensorDataset(mnist.data, mnist.targets)
 
 
-def _drawn_digits(root: str, reason: str, seed: int) -> Digits:
+def _drawn_digits(root: str, seed: int) -> Digits:
     images, labels = draw_digits(DRAWN_TRAIN + DRAWN_TEST, seed)
+    reason = "DLGRAD_OFFLINE is set" if config.OFFLINE.value else "could not be fetched"
     words = (
-        f"MNIST is not in {root} ({reason}): training on {DRAWN_TRAIN:,} digits that dlgrad "
+        f"MNIST is not in {root} and {reason}: training on {DRAWN_TRAIN:,} digits that dlgrad "
         f"draws itself, testing on {DRAWN_TEST:,}"
     )
     return Digits(
