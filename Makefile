@@ -6,11 +6,15 @@
 #   make mnist DATA=folder/with/mnist ARGS="--epochs 3"
 #   make test ARGS="-k autograd"
 #   make test PYTHON=python3.12
+#   make bench     the benchmarks, against NumPy and PyTorch (which it installs)
+#   make lint      ruff and mypy
+#   make clean     everything that was made
 
 PYTHON ?= python3
 VENV ?= .venv
 DATA ?=
 ARGS ?=
+BENCH ?= $(wildcard bench/*.py)
 
 RUN = $(VENV)/bin/python
 SETUP = $(PYTHON) .ci/environment.py $(VENV)
@@ -33,7 +37,7 @@ test:
 
 bench:
 	@$(SETUP) numpy torch
-	@for file in bench/*.py; do echo "$$file"; $(RUN) "$$file" $(ARGS) || exit 1; done
+	@for file in $(BENCH); do echo "$$file"; $(RUN) "$$file" $(ARGS) || exit 1; done
 
 lint:
 	@$(SETUP) ruff mypy

@@ -105,7 +105,7 @@ def main():
         import torch
     except ImportError:
         sys.exit("this benchmark compares with PyTorch: pip install torch")
-    threads = args.threads or len(os.sched_getaffinity(0))
+    threads = args.threads or os.cpu_count() or 1
     torch.set_num_threads(threads)
     train_set, _, description = open_digits(args.data)
     print(description)

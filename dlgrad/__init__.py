@@ -73,7 +73,7 @@ from dlgrad.tensor import Size, Tensor
 from dlgrad.version import __version__
 
 if TYPE_CHECKING:
-    from dlgrad import cuda, data, nn, optim, profiler, viz
+    from dlgrad import cuda, data, nn, optim, viz
 
 float = float32
 double = float64
@@ -88,7 +88,7 @@ device = _device
 dtype = DType
 jit = _jit
 
-_LAZY = ("cuda", "data", "nn", "optim", "profiler", "utils", "viz")
+_LAZY = ("cuda", "data", "nn", "optim", "viz")
 
 
 def __getattr__(name: str) -> Any:
@@ -109,7 +109,7 @@ __all__ = [
     "float16", "float32", "float64", "get_default_device", "get_default_dtype", "get_rng_state",
     "half", "iinfo", "inference_mode", "initial_seed", "int", "int16", "int32", "int64", "int8",
     "is_grad_enabled", "jit", "load", "long", "manual_seed", "nn", "no_grad", "optim",
-    "profiler", "promote_types", "save", "seed", "set_default_device", "set_default_dtype",
+    "promote_types", "save", "seed", "set_default_device", "set_default_dtype",
     "set_grad_enabled", "set_printoptions", "set_rng_state", "short", "synchronize", "uint16",
     "uint32", "uint64", "uint8", "viz", *_functions,
 ]  # fmt: skip

@@ -215,7 +215,10 @@ def binary(op: ElementwiseOps, a: Any, b: Any, result: DType | None = None) -> T
 
 
 def gather_zero_dim(a: TensorBase, b: TensorBase) -> tuple[TensorBase, TensorBase]:
-    """Brings a zero-dimensional CPU operand to the device of the other; DeviceError if neither is."""
+    """Brings a zero-dimensional CPU operand to the device of the other.
+
+    DeviceError where neither is one.
+    """
     if not a._shape and a._storage.node.device == "cpu":
         return to_device(a, b._storage.node.device), b
     if not b._shape and b._storage.node.device == "cpu":

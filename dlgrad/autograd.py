@@ -211,9 +211,9 @@ def send_on(
     for index, edge in enumerate(entry.edges):
         if edge is None:
             continue
-        if wanted is not None and useful is not None:
-            if id(edge) not in wanted and id(edge) not in useful:
-                continue
+        key = id(edge)
+        if not (wanted is None or useful is None or key in wanted or key in useful):
+            continue
         part = row.gradient(index, gradient, entry)
         if part is not None:
             arrive(edge, fitted(part, edge))

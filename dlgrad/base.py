@@ -8,7 +8,7 @@ read them with `node_of`.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from dlgrad import graph
 from dlgrad.shape import Shape, View
@@ -129,6 +129,11 @@ def node_of(tensor: TensorBase) -> graph.Node:
         tensor._node = node
         tensor._node_version = storage.version
     return node
+
+
+def is_tensor(value: object) -> TypeGuard[Tensor]:
+    """True for tensors."""
+    return isinstance(value, TensorBase)
 
 
 def requires_grad(tensor: TensorBase) -> bool:

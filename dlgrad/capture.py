@@ -106,6 +106,7 @@ class Replay:
         self.output_slots = [self.slots[id(buffer)] for buffer in outputs]
         self.addresses = [buffer.address for buffer in self.buffers]
         self.written = self.written_buffers(launches, outputs)
+        self.read_first = self.buffers_read_first(launches)
         self.sequence = self.backend.prepare(launches)
 
     def joined(self, run: Run) -> list[Launch]:
@@ -143,6 +144,17 @@ class Replay:
                 if is_output and id(buffer) not in apart:
                     written[id(buffer)] = buffer
         return list(written.values())
+
+    def buffers_read_first(self, launches: list[Launch]) -> set[int]:
+        """The ids of the buffers whose contents from before a replay matter to it."""
+        read: set[int] = set()
+        written: set[int] = set()
+        for launch in launches:
+            slots = zip(launch.buffers, launch.outputs, strict=True)
+            sides = [(slot, is_output) for (slot, _), is_output in slots]
+            read.update(slot for slot, is_output in sides if not is_output and slot not in written)
+            written.update(slot for slot, is_output in sides if is_output)
+        return {id(self.buffers[slot]) for slot in read}
 
     def run(self, inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> None:
         """Runs all launches over the memory of `inputs` and `outputs`."""

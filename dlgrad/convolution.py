@@ -35,7 +35,7 @@ class Plan(NamedTuple):
 
 
 def _grouped_windows(x: Tensor, plan: Plan) -> Tensor:
-    """[groups, channels / groups, kernel..., images, counts...] of input [images, channels, ...]."""
+    """[groups, in / groups, kernel..., images, counts...] of input [images, in, ...]."""
     geometry, rank = plan.geometry, plan.geometry.rank
     pads = [(0, 0), (0, 0), *geometry.padding]
     if any(before or after for before, after in geometry.padding):
@@ -61,7 +61,7 @@ def _dropped(x: Tensor, groups: int) -> Tensor:
 
 
 def convolve(x: Tensor, weight: Tensor, plan: Plan) -> Tensor:
-    """[images, out, counts...] from x [images, in, ...] and weight [out, in / groups, kernel...]."""
+    """[images, out, counts...] of x [images, in, ...] with weight [out, in / groups, kernel...]."""
     with paused():
         groups, rank = plan.groups, plan.geometry.rank
         filters = weight.reshape((groups, weight._shape[0] // groups) + weight._shape[1:])
@@ -78,7 +78,7 @@ def convolve(x: Tensor, weight: Tensor, plan: Plan) -> Tensor:
 
 
 def correlate(x: Tensor, g: Tensor, plan: Plan) -> Tensor:
-    """[out, in / groups, kernel...]: how x [images, in, ...] goes with g [images, out, counts...]."""
+    """[out, in / groups, kernel...] of x [images, in, ...] with g [images, out, counts...]."""
     with paused():
         groups, rank = plan.groups, plan.geometry.rank
         shown = _grouped_windows(x, plan)
@@ -100,7 +100,7 @@ def spread(g: Tensor, weight: Tensor, plan: Plan) -> Tensor:
         groups, geometry, rank = plan.groups, plan.geometry, plan.geometry.rank
         shape, place = list(g._shape[:2]), View.contiguous(g._shape)
         lows, begins = [], []
-        for size, count, kernel, stride, (before, after), dilation in zip(
+        for size, count, kernel, stride, (before, _), dilation in zip(
             plan.sizes, plan.counts, *_per_dim(geometry), strict=True
         ):
             reach = dilation * (kernel - 1)
@@ -132,7 +132,7 @@ def _per_dim(
 
 
 def _turned(weight: Tensor, groups: int, rank: int) -> Tensor:
-    """[in, out / groups, kernel...] with the kernel reversed, from [out, in / groups, kernel...]."""
+    """[in, out / groups, kernel...], the kernel reversed, of [out, in / groups, kernel...]."""
     out, inside = weight._shape[:2]
     kernel = weight._shape[2:]
     grouped = weight.reshape((groups, out // groups, inside) + kernel)

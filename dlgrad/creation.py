@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlgrad import graph
 from dlgrad.apply import counting, filled, where
-from dlgrad.base import Number, TensorBase, make, node_of
+from dlgrad.base import Number, TensorBase, is_tensor, make, node_of
 from dlgrad.device_type import DeviceLike, resolve_device
 from dlgrad.dims import as_sizes
 from dlgrad.dtype import FLOAT, DType, float64, get_default_dtype, int64, scalar_dtype
@@ -58,7 +58,7 @@ def as_tensor(
     data: Any, dtype: DType | None = None, device: DeviceLike = None
 ) -> Tensor:
     """`data` itself if it is a tensor that fits, or one that shares its memory where it can."""
-    if isinstance(data, TensorBase):
+    if is_tensor(data):
         return data.to(device=device or data.device, dtype=dtype or data.dtype)
     place = resolve_device(device)
     if hasattr(data, "__array_interface__") and hasattr(data, "__buffer__"):
@@ -126,7 +126,7 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """`fill_value` everywhere; its own type gives the dtype."""
-    if isinstance(fill_value, TensorBase):
+    if is_tensor(fill_value):
         fill_value = fill_value.item()
     kind = dtype or scalar_dtype(fill_value)
     return _fill(fill_value, as_sizes((size,)), kind, device, requires_grad)

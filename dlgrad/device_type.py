@@ -12,8 +12,8 @@ from dlgrad.device import canonical_device
 class device:
     """A device: `device("cpu")`, `device("cuda", 0)`, `device("cuda:0")`.
 
-    `type` is "cpu", "cuda", "metal", "python" or "null"; `index` is a number, or None where there is
-    only one.  Equal to another device of the same name, and to that name as a string.
+    `type` is "cpu", "cuda", "metal", "python" or "null"; `index` is a number, or None where
+    there is only one.  Equal to another device of the same name, and to that name as a string.
     """
 
     __slots__ = ("name", "type", "index")

@@ -19,7 +19,7 @@ from dlgrad.apply import (
     unary,
     where,
 )
-from dlgrad.base import Number, TensorBase, grad_mode, node_of
+from dlgrad.base import Number, TensorBase, grad_mode, is_tensor, node_of
 from dlgrad.dtype import BOOL, FLOAT, DType, bool_, get_default_dtype
 from dlgrad.errors import DTypeError
 from dlgrad.ops import ElementwiseOps
@@ -111,8 +111,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if result_dtype((input, other)).kind == FLOAT:
         return trunc(binary(_E.DIV, input, other))
     quotient = floor_divide(input, other)
-    inexact = (mul(quotient, other) != input) & (quotient < 0)
-    return quotient + inexact
+    inexact = logical_and(ne(mul(quotient, other), input), lt(quotient, 0))
+    return add(quotient, inexact)
 
 
 def floor_divide(input: Any, other: Any) -> Tensor:
@@ -235,7 +235,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight * (end - input)."""
-    return input + weight * (end - input)
+    return add(input, mul(weight, sub(end, input)))
 
 
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
@@ -306,7 +306,7 @@ def log1p(input: Tensor) -> Tensor:
 
 def xlogy(input: Any, other: Any) -> Tensor:
     """input * log(other), and 0 where input is 0 (unless other is NaN)."""
-    nothing = eq(input, 0) & ~isnan(other) if isinstance(other, TensorBase) else eq(input, 0)
+    nothing = eq(input, 0) & ~isnan(other) if is_tensor(other) else eq(input, 0)
     return where(nothing, 0.0, mul(input, log(where(nothing, 1.0, other))))
 
 
@@ -491,10 +491,11 @@ def isclose(
         close = eq(input, other)
         if input.dtype.kind != BOOL:
             apart = abs(sub(input, other))
-            bound = atol + mul(abs(other), rtol)
-            close = close | (isfinite(other) & isfinite(input) & le(apart, bound))
+            bound = add(mul(abs(other), rtol), atol)
+            finite = logical_and(isfinite(other), isfinite(input))
+            close = logical_or(close, logical_and(finite, le(apart, bound)))
         if equal_nan:
-            close = close | (isnan(input) & isnan(other))
+            close = logical_or(close, logical_and(isnan(input), isnan(other)))
         return close
 
 

@@ -14,8 +14,8 @@ class ShapeError(DlgradError, RuntimeError):
     """Shapes that do not fit each other or the operation."""
 
 
-class DTypeError(DlgradError, TypeError):
-    """A dtype that an operation does not take."""
+class DTypeError(DlgradError, RuntimeError, TypeError):
+    """A dtype that an operation does not take; PyTorch raises now the one, now the other."""
 
 
 class DeviceError(DlgradError, RuntimeError):

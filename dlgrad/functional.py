@@ -17,7 +17,7 @@ from dlgrad.activations import (
     softmax,
 )
 from dlgrad.apply import result_dtype
-from dlgrad.base import Number, TensorBase
+from dlgrad.base import Number, is_tensor
 from dlgrad.convolution import (
     conv1d,
     conv2d,
@@ -253,11 +253,6 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         grid = vector.reshape(across).expand(sizes)
         grids.append(grid.transpose(0, 1) if indexing == "xy" and len(sizes) > 1 else grid)
     return tuple(grids)
-
-
-def is_tensor(obj: object) -> bool:
-    """True for tensors."""
-    return isinstance(obj, TensorBase)
 
 
 def is_floating_point(input: Tensor) -> bool:

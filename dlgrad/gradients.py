@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from dlgrad.apply import contract, embed, filled, read_view, to_device, update, where
+from dlgrad.apply import contract, embed, filled, read_view, reduce, to_device, update, where
 from dlgrad.base import node_of
 from dlgrad.elementwise import (
     cosh,
@@ -33,8 +33,8 @@ from dlgrad.elementwise import (
 )
 from dlgrad.graph import Contraction
 from dlgrad.movement import narrow, permute
-from dlgrad.ops import BufferOps, ElementwiseOps, MatrixOps, MovementOps, ReduceOps
-from dlgrad.reductions import first_index, position_along, reduce
+from dlgrad.ops import BufferOps, ElementwiseOps, MatrixOps, MovementOps, Op, ReduceOps
+from dlgrad.reductions import first_index, position_along
 from dlgrad.reductions import sum as sum_of
 from dlgrad.shape import Shape, View
 from dlgrad.tape import ROWS, Derivative, Entry, Row
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
 _E, _R = ElementwiseOps, ReduceOps
+
+
+Rows = dict[Op | str, Row]
 
 
 def _row(name: str, *derivatives: Derivative | None) -> Row:
@@ -94,8 +97,9 @@ def _chosen(g: Tensor, mine: Tensor, other: Tensor, larger: bool) -> Tensor:
     return mul(g, share)
 
 
-ROWS.update(
-    {
+def primitive_rows() -> Rows:
+    """Element-wise primitives."""
+    return {
         _E.CAST: _row("ToCopy", _PASS),
         _E.NEG: _row("Neg", _D("", lambda g, e: neg(g))),
         _E.ABS: _row("Abs", _D("a", lambda g, e: mul(g, sign(e.a)))),
@@ -146,7 +150,6 @@ ROWS.update(
             _D("a", lambda g, e: where(e.a, 0.0, g)),
         ),
     }
-)
 
 
 def _clamped(g: Tensor, e: Entry) -> Tensor:
@@ -159,8 +162,9 @@ def _clamped(g: Tensor, e: Entry) -> Tensor:
     return where(inside, g, 0.0)
 
 
-ROWS.update(
-    {
+def composed_rows() -> Rows:
+    """Element-wise operations that are recorded as a whole."""
+    return {
         "sign": _row("Sign", _ZERO),
         "clamp": _row("Clamp", _D("a", _clamped)),
         "rsqrt": _row("Rsqrt", _D("o", lambda g, e: mul(-0.5 * g, e.out * e.out * e.out))),
@@ -177,7 +181,6 @@ ROWS.update(
         "sigmoid": _row("Sigmoid", _D("o", lambda g, e: mul(g, e.out * (1 - e.out)))),
         "logsigmoid": _row("LogSigmoid", _D("a", lambda g, e: mul(g, neg(e.a).sigmoid()))),
     }
-)
 
 
 # Memory and movement --------------------------------------------------------------------------
@@ -223,8 +226,9 @@ def _cat_part(g: Tensor, e: Entry, index: int) -> Tensor:
     return narrow(g, dim, start, lengths[index])
 
 
-ROWS.update(
-    {
+def movement_rows() -> Rows:
+    """Memory and movement."""
+    return {
         BufferOps.COPY: _row("Clone", _D("", lambda g, e: to_device(g, e.source_device(0)))),
         BufferOps.UPDATE: _row(
             "CopySlices",
@@ -241,7 +245,6 @@ ROWS.update(
         "expand": _row("Expand", _D("", lambda g, e: reduce_to_shape(g, e.source_shape(0)))),
         "cat": Row("Cat", each=_cat_part),
     }
-)
 
 
 # Reductions -----------------------------------------------------------------------------------
@@ -288,8 +291,9 @@ def _norm(g: Tensor, e: Entry) -> Tensor:
     return where(zero, 0.0, mul(g, div(e.a, where(zero, 1.0, e.out))))
 
 
-ROWS.update(
-    {
+def reduction_rows() -> Rows:
+    """Reductions."""
+    return {
         _R.SUM: _row("Sum", _D("", _spread)),
         _R.PROD: _row("Prod", _D("a", _product)),
         _R.MAX: _row("Amax", _D("ao", _shared_extreme)),
@@ -298,12 +302,9 @@ ROWS.update(
         "min_first": _row("Min", _D("ao", _first_extreme)),
         "var": _row("Var", _D("a", _variance)),
         "norm": _row("LinalgVectorNorm", _D("ao", _norm)),
-        "count": _row(
-            "Count", _D("", lambda g, e: filled(0, g.dtype, e.source_shape(0), node_of(g).device))
-        ),
+        "count": _row("Count", None),
         "logsumexp": _row("Logsumexp", _D("ao", lambda g, e: mul(g, exp(sub(e.a, e.out))))),
     }
-)
 
 
 # Matrix ---------------------------------------------------------------------------------------
@@ -334,4 +335,6 @@ def _right_factor(g: Tensor, e: Entry) -> Tensor:
     return contract(turned, g, Contraction(dims.batch, dims.k, dims.n, dims.m))
 
 
+for rows in (primitive_rows, composed_rows, movement_rows, reduction_rows):
+    ROWS.update(rows())
 ROWS[MatrixOps.MATMUL] = _row("Mm", _D("b", _left_factor), _D("a", _right_factor))

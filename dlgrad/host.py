@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlgrad import graph
 from dlgrad.apply import cast, fit_number
-from dlgrad.base import Number, TensorBase, make, node_of, view_of
+from dlgrad.base import Number, TensorBase, is_tensor, make, node_of, view_of
 from dlgrad.device import Buffer, get_backend
 from dlgrad.dtype import (
     BOOL,
@@ -133,7 +133,7 @@ def infer_dtype(values: list[Any]) -> DType:
 
 def import_data(data: Any, dtype: DType | None, device: str) -> Tensor:
     """A tensor with a copy of numbers, nested sequences, buffers or arrays."""
-    if isinstance(data, TensorBase):
+    if is_tensor(data):
         copied = data.detach().to(device=device, dtype=dtype or data.dtype)
         return copied.clone() if copied._storage is data._storage else copied
     foreign = read_foreign(data)

@@ -35,7 +35,7 @@ def _plain(index: Any) -> tuple[Any, ...]:
         if is_scalar and not is_bool and hasattr(item, "__index__"):
             plain.append(item.__index__())
             continue
-        if isinstance(item, (TensorBase, list, range, bool)) or hasattr(item, "__array_interface__"):
+        if is_bool or isinstance(item, (TensorBase, list, range)) or hasattr(item, "dtype"):
             raise NotImplementedError(
                 "indexing with tensors, lists or masks is not there yet; ints, slices, None and "
                 "Ellipsis work, and where(mask, a, b) selects by a mask"
@@ -63,7 +63,8 @@ def _places(items: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
     whole = [slice(None)] * (len(shape) - used)
     at = dots[0] if dots else len(items)
     filled = [*items[:at], *whole, *items[at + 1 :]]
-    dim, places = 0, []
+    dim = 0
+    places: list[Any] = []
     for item in filled:
         if item is None:
             places.append(None)

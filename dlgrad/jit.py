@@ -9,7 +9,8 @@ arguments.  Whatever a replay could not repeat is an error, never a silently fro
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from dlgrad import engine, graph
@@ -17,6 +18,7 @@ from dlgrad.base import TensorBase, grad_mode, make, node_of
 from dlgrad.capture import Capture, Replay, current_capture
 from dlgrad.device import Buffer, get_backend
 from dlgrad.errors import CaptureError
+from dlgrad.ops import BufferOps
 from dlgrad.storage import Storage, pending_storages, realize
 
 __all__ = ["Jit", "current_capture", "jit"]
@@ -171,6 +173,8 @@ class Jit(Generic[P, R]):
         memory_out = [copy._storage.memory() for copy in copies]
         self.replay = Replay(capture.runs, memory_in, memory_out)
         self.capture = capture
+        apart = {id(memory) for memory in memory_in + memory_out}
+        self.held = held_storages(m for m in self.replay.buffers if id(m) not in apart)
         # The tensors that go to the caller are not those that a replay will write.
         shown = [self.copy_out(copy) for copy in copies]
         realize([copy._storage for copy in shown])
@@ -229,6 +233,7 @@ class Jit(Generic[P, R]):
 
     def play(self, tensors: Sequence[TensorBase]) -> R:
         assert self.replay is not None and self.capture is not None
+        self.take_in_writes()
         self.let_readers_finish()
         inputs = [self.input_memory(tensor) for tensor in tensors]
         for refresh in self.capture.refreshes:
@@ -252,6 +257,30 @@ class Jit(Generic[P, R]):
         if not is_whole(tensor):
             tensor = make(graph.copy(node_of(tensor)))
         return tensor._storage.memory()
+
+    def take_in_writes(self) -> None:
+        """Brings what was written to captured tensors since into the memory of the capture."""
+        assert self.replay is not None
+        written = []
+        for reference, memory in self.held:
+            storage = reference()
+            if storage is None:
+                if id(memory) in self.replay.read_first:
+                    self.refuse_replaced()
+            elif storage.node.op is not BufferOps.BUFFER or storage.node.arg is not memory:
+                written.append((storage, memory))
+        realize([storage for storage, _ in written])
+        for storage, memory in written:
+            if storage.node.arg is not memory:
+                restore(storage, memory)
+
+    def refuse_replaced(self) -> None:
+        name = getattr(self.function, "__name__", "the function")
+        raise CaptureError(
+            f"a tensor that {name} reads from outside its arguments is gone or was replaced by "
+            "another since the capture (by model.to(...), x.data = ..., or .grad = None where "
+            f"gradients add up); write into it instead (copy_(), zero_()), or call {name}.reset()"
+        )
 
     def let_readers_finish(self) -> None:
         """Evaluates pending work that still has to read what the replay overwrites."""
@@ -297,6 +326,17 @@ def structure_changed(a: Any, b: Any) -> bool:
         return bool(changed(a, b))
     except Exception:  # values that cannot be compared count as changed
         return True
+
+
+def held_storages(buffers: Iterable[Buffer]) -> list[tuple[weakref.ref[Storage], Buffer]]:
+    """The living storages whose contents are in `buffers`: parameters, optimizer state."""
+    found = []
+    for memory in buffers:
+        node = None if memory.shown_by is None else memory.shown_by()
+        storage = None if node is None or node.owner is None else node.owner()
+        if storage is not None and storage.node is node:
+            found.append((weakref.ref(storage), memory))
+    return found
 
 
 def restore(storage: Storage, memory: Buffer) -> None:

@@ -101,7 +101,9 @@ def batch_norm(
             _move_towards(running_var, unbiased, momentum)
     else:
         if running_mean is None or running_var is None:
-            raise ValueError("Expected running_mean and running_var to be defined when training is False")
+            raise ValueError(
+                "Expected running_mean and running_var to be defined when training is False"
+            )
         scale = _per_channel(rsqrt(running_var + eps), input.ndim)
         out = mul(sub(input, _per_channel(running_mean, input.ndim)), scale)
     if weight is not None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlgrad import graph
 from dlgrad.apply import cast, constant, counting
-from dlgrad.base import Number, TensorBase, grad_mode, make, node_of
+from dlgrad.base import Number, grad_mode, is_tensor, make, node_of
 from dlgrad.capture import Capture, current_capture
 from dlgrad.creation import check_dtype
 from dlgrad.device_type import DeviceLike, device, device_object, resolve_device
@@ -37,11 +37,12 @@ from dlgrad.dtype import (
     uint32,
     uint64,
 )
+from dlgrad.elementwise import add, mul
 from dlgrad.errors import DTypeError
 from dlgrad.host import from_bytes, from_numbers
 from dlgrad.indexing import assign
 from dlgrad.ops import ElementwiseOps
-from dlgrad.shape import Shape
+from dlgrad.shape import Shape, broadcast_shapes
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
@@ -280,15 +281,15 @@ def normal(
     dtype: DType | None = None, device: DeviceLike = None,
 ) -> Tensor:  # fmt: skip
     """Normal numbers with `mean` and `std`, which may be tensors (then they give the shape)."""
-    model = mean if isinstance(mean, TensorBase) else std if isinstance(std, TensorBase) else None
+    model = mean if is_tensor(mean) else std if is_tensor(std) else None
     if size is None:
         if model is None:
             raise TypeError("normal(): give `size` where mean and std are numbers")
         size, dtype, device = model._shape, dtype or model.dtype, device or model.device
-        if isinstance(std, TensorBase) and isinstance(mean, TensorBase):
-            size = (mean + std)._shape
+        if is_tensor(std) and is_tensor(mean):
+            size = broadcast_shapes(mean._shape, std._shape)
     drawn = randn(size, generator=generator, dtype=dtype, device=device)
-    return drawn * std + mean
+    return add(mul(drawn, std), mean)
 
 
 # Integers ---------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from dlgrad import (
     random,
     reductions,
 )
-from dlgrad.apply import bitcast, filled, is_operand
+from dlgrad.apply import bitcast, filled, is_operand, where
 from dlgrad.base import (
     TensorBase,
     from_storage,
@@ -72,7 +72,9 @@ class HookHandle:
         self._hooks.pop(self._number, None)
 
 
-def _operator(function: Callable[..., Any], reflected: builtins.bool = False) -> Any:
+def _operator(
+    function: Callable[..., Tensor], reflected: builtins.bool = False
+) -> Callable[[Tensor, Any], Tensor]:
     """An operator that leaves unknown operands to the other side."""
 
     @functools.wraps(function)
@@ -149,7 +151,9 @@ class Tensor(TensorBase):
         """Bytes per element."""
         return self.dtype.itemsize
 
-    element_size = itemsize.fget
+    def element_size(self) -> builtins.int:
+        """Bytes per element."""
+        return self.dtype.itemsize
 
     @property
     def nbytes(self) -> builtins.int:
@@ -296,7 +300,7 @@ class Tensor(TensorBase):
                 "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
                 "protocol at the moment; detach() it first"
             )
-        copied = self.detach().clone().as_subclass(type(self))
+        copied: Tensor = self.detach().clone().as_subclass(type(self))
         copied._requires = self._requires
         memo[id(self)] = copied
         if self.grad is not None:
@@ -493,11 +497,11 @@ class Tensor(TensorBase):
     __le__ = _operator(elementwise.le)
     __gt__ = _operator(elementwise.gt)
     __ge__ = _operator(elementwise.ge)
-    __eq__ = _operator(elementwise.eq)
-    __ne__ = _operator(elementwise.ne)
+    __eq__ = _operator(elementwise.eq)  # type: ignore[assignment]
+    __ne__ = _operator(elementwise.ne)  # type: ignore[assignment]
 
     def __matmul__(self, other: Any) -> Tensor:
-        return linear.matmul(self, other) if isinstance(other, TensorBase) else NotImplemented
+        return linear.matmul(self, other) if isinstance(other, Tensor) else NotImplemented
 
     def __neg__(self) -> Tensor:
         return elementwise.neg(self)
@@ -589,13 +593,13 @@ class Tensor(TensorBase):
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """This tensor where `condition` holds, else `other`."""
-        return elementwise.where(condition, self, other)
+        return where(condition, self, other)
 
     def masked_fill(self, mask: Tensor, value: Any) -> Tensor:
         """A copy with `value` where the bool `mask` holds."""
-        if not isinstance(value, TensorBase):
+        if not isinstance(value, Tensor):
             value = filled(value, self.dtype, (), self._storage.node.device)
-        return elementwise.where(mask, value.to(self.dtype), self)
+        return where(mask, value.to(self.dtype), self)
 
     # Reductions ---------------------------------------------------------------------------------
 

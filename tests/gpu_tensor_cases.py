@@ -1,4 +1,4 @@
-"""Tensors on a GPU against the same work on the CPU.
+"""Tensors on a GPU against the same work done by the interpreter.
 
 Run by `test_cuda.py` and `test_metal.py` in child processes, like `gpu_cases.py`.
 """
@@ -19,6 +19,9 @@ from dlgrad.dtype import ALL_DTYPES, DType, bool_, float32, float64, int32
 from dlgrad.errors import DlgradError, DTypeError
 
 
+PYTHON = "python"  # slow, but it compiles nothing
+
+
 def flat(values) -> list:
     """The numbers of nested lists in order."""
     if not isinstance(values, list):
@@ -27,9 +30,9 @@ def flat(values) -> list:
 
 
 def check(function: Callable[..., Tensor], *shapes: tuple[int, ...], close: float = 1e-5) -> None:
-    """The function gives the same on the GPU as on the CPU, and its result is on the GPU."""
+    """The function gives the same on the GPU as in Python, and its result is on the GPU."""
     dlgrad.manual_seed(3)
-    inputs = [dlgrad.randn(*shape) for shape in shapes]
+    inputs = [dlgrad.randn(*shape, device=PYTHON) for shape in shapes]
     expected = function(*inputs)
     result = function(*(x.to(DEVICE) for x in inputs))
     assert result.device.type == DEVICE
@@ -68,9 +71,9 @@ def test_creation() -> None:
     assert dlgrad.zeros(0, 3, **at).tolist() == []
 
 
-def test_random_numbers_are_those_of_the_cpu() -> None:
+def test_random_numbers_are_the_same_everywhere() -> None:
     dlgrad.manual_seed(11)
-    expected = dlgrad.rand(1000), dlgrad.randn(7)
+    expected = dlgrad.rand(1000, device=PYTHON), dlgrad.randn(7, device=PYTHON)
     dlgrad.manual_seed(11)
     x, y = dlgrad.rand(1000, device=DEVICE), dlgrad.randn(7, device=DEVICE)
     assert x.tolist() == expected[0].tolist()
@@ -122,10 +125,9 @@ REDUCTIONS = {
 }
 
 
-@pytest.mark.parametrize("shape", [(3, 5, 7), (2, 300, 4)])
 @pytest.mark.parametrize("name", REDUCTIONS)
-def test_reductions(name: str, shape: tuple[int, ...]) -> None:
-    check(REDUCTIONS[name], shape, close=2e-5)
+def test_reductions(name: str) -> None:
+    check(REDUCTIONS[name], (3, 40, 7), close=2e-5)
 
 
 def test_long_sums() -> None:
@@ -210,8 +212,8 @@ def train(device: str) -> list[float]:
     dlgrad.manual_seed(5)
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).to(device)
     optimizer = dlgrad.optim.AdamW(model.parameters(), lr=0.05)
-    x = dlgrad.randn(12, 4).to(device)
-    target = dlgrad.arange(12).to(device) % 3
+    x = dlgrad.randn(12, 4, device=PYTHON).to(device)
+    target = dlgrad.arange(12, device=PYTHON).to(device) % 3
     losses = []
     for _ in range(4):
         optimizer.zero_grad()
@@ -224,7 +226,7 @@ def train(device: str) -> list[float]:
 
 def test_training() -> None:
     losses = train(DEVICE)
-    assert losses == pytest.approx(train("cpu"), rel=1e-4)
+    assert losses == pytest.approx(train(PYTHON), rel=1e-4)
     assert losses[-1] < losses[0]
 
 

@@ -25,7 +25,7 @@ FLOORS = {
         "kernel primitives lower lower_space lower_values lower_matmul verify "
         "dialect helper_source writer render tiled_matmul"
     ),
-    4: "device cache temporary interp null c_src.* cuda.* metal.*",
+    4: "device cache temporary interp null report c_src.* cuda.* metal.*",
     5: "engine plan capture",
     6: (
         "storage base tape apply dims conversion creation device_type host elementwise inplace "

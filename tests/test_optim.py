@@ -393,6 +393,75 @@ def test_a_structural_change_after_capture_is_an_error():
         step()
 
 
+def test_a_captured_step_goes_on_from_loaded_and_written_state():
+    def train(wrap):
+        dlgrad.manual_seed(0)
+        model = nn.Linear(2, 1)
+        optimizer = Adam(model.parameters(), lr=0.1)
+        x = dlgrad.tensor([[1.0, 2.0], [3.0, -1.0]])
+
+        def step(x):
+            loss = (model(x) ** 2).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        step = wrap(step)
+        for _ in range(4):
+            step(x)
+        weights = {name: value.clone().realize() for name, value in model.state_dict().items()}
+        state = optimizer.state_dict()
+        state["state"] = {
+            number: {name: value.clone().realize() for name, value in entries.items()}
+            for number, entries in state["state"].items()
+        }
+        first = [step(x).item() for _ in range(3)]
+        model.load_state_dict(weights)
+        optimizer.load_state_dict(state)
+        again = [step(x).item() for _ in range(3)]
+        with dlgrad.no_grad():
+            model.weight.fill_(0.5)
+        written = [step(x).item()]
+        model.weight.data.mul_(3.0)
+        return [first, again, written + [step(x).item()]]
+
+    plain, captured = train(lambda step: step), train(dlgrad.jit)
+    assert captured[0] == captured[1]
+    assert_close(captured, plain, 1e-6)
+
+
+@pytest.mark.parametrize(
+    "change, allowed",
+    [
+        (lambda model, optimizer: optimizer.zero_grad(set_to_none=False), True),
+        (lambda model, optimizer: optimizer.step(), True),
+        (lambda model, optimizer: optimizer.zero_grad(), False),
+        (lambda model, optimizer: model.double(), False),
+        (lambda model, optimizer: setattr(model.weight, "data", dlgrad.ones(1, 2)), False),
+    ],
+    ids=["zeroed gradients", "a step", "forgotten gradients", "another dtype", "other data"],
+)
+def test_tensors_replaced_after_a_capture_are_an_error(change, allowed):
+    """Gradients add up inside, so a replay reads the memory of the gradients too."""
+    model = nn.Linear(2, 1)
+    optimizer = SGD(model.parameters(), lr=0.1)
+
+    @dlgrad.jit
+    def accumulate(x):
+        (model(x) ** 2).sum().backward()
+
+    x = dlgrad.tensor([[1.0, 2.0], [3.0, -1.0]])
+    for _ in range(4):
+        accumulate(x)
+    change(model, optimizer)
+    if allowed:
+        accumulate(x)
+    else:
+        with pytest.raises(CaptureError, match="replaced"):
+            accumulate(x)
+
+
 # Schedules -------------------------------------------------------------------------------------
 
 

@@ -27,8 +27,9 @@ from dlgrad.cuda.nvcc import find_compiler
 from dlgrad.device import Backend, Launch
 from dlgrad.dtype import ALL_DTYPES
 from dlgrad.errors import DeviceError
-from dlgrad.helpers import debug_print, human_time
+from dlgrad.helpers import debug_print
 from dlgrad.kernel import Caps, Gemm, Kernel
+from dlgrad.report import launch_line
 
 GROUPS_PER_MULTIPROCESSOR = 8  # 2048 resident threads in groups of 256
 NAME_LENGTH = 256
@@ -235,12 +236,9 @@ class CudaBackend(Backend):
         driver.call("cuEventElapsedTime_v2", byref(milliseconds), *events)
         for event in events:
             driver.call("cuEventDestroy_v2", event)
-        launch, seconds = prepared.launch, max(milliseconds.value * 1e-3, 1e-9)
-        debug_print(
-            f"{self.name} {launch.program.kernel.name} {human_time(seconds)} "
-            f"{launch.flops / seconds * 1e-9:.1f} GFLOP/s "
-            f"{launch.bytes_moved / seconds * 1e-9:.1f} GB/s {launch.note}"
-        )
+        launch = prepared.launch
+        name = launch.program.kernel.name
+        debug_print(launch_line(name, launch, milliseconds.value * 1e-3))
 
     def synchronize(self) -> None:
         self._enter().call("cuStreamSynchronize", self._stream)

@@ -17,13 +17,14 @@ from dlgrad import config, temporary
 from dlgrad.device import Backend, Launch
 from dlgrad.dtype import ALL_DTYPES, float64
 from dlgrad.errors import DeviceError, DTypeError
-from dlgrad.helpers import debug_print, human_time
+from dlgrad.helpers import debug_print
 from dlgrad.kernel import Caps, Gemm, Kernel
 from dlgrad.metal import objc
 from dlgrad.metal.compiler import MetalCompiler
 from dlgrad.metal.dialect import GROUP, NUMBERS_INDEX, SIZES_INDEX
 from dlgrad.metal.kernels import source_of
 from dlgrad.metal.launches import PreparedLaunch, Program
+from dlgrad.report import launch_line
 
 DTYPES = tuple(dtype for dtype in ALL_DTYPES if dtype is not float64)
 FAMILY_APPLE7 = 1007  # the first with everything that kernels here use
@@ -269,12 +270,7 @@ class MetalBackend(Backend):
         commands, _ = self._running[-1]
         self._send(commands, "waitUntilCompleted")
         start, end = (self._send(commands, name) for name in ("GPUStartTime", "GPUEndTime"))
-        launch, seconds = prepared.launch, max(end - start, 1e-9)
-        debug_print(
-            f"{self.name} {prepared.program.kernel.name} {human_time(seconds)} "
-            f"{launch.flops / seconds * 1e-9:.1f} GFLOP/s "
-            f"{launch.bytes_moved / seconds * 1e-9:.1f} GB/s {launch.note}"
-        )
+        debug_print(launch_line(prepared.program.kernel.name, prepared.launch, end - start))
 
     # The device itself
 

@@ -124,6 +124,9 @@ class Optimizer:
             raise ValueError(f"a parameter group needs a value for {', '.join(missing)}")
         self.check(group)
         self.param_groups.append(group)
+        # First values are computed now: a step must not contain what only the first step does,
+        # or its kernels would be compiled for one use.
+        evaluate_pending()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients of all parameters, or sets them to zero."""
@@ -264,7 +267,8 @@ class Optimizer:
         for group, settings in zip(self.param_groups, groups, strict=True):
             for param, number in zip(group["params"], settings["params"], strict=True):
                 if number in state:
-                    loaded[param] = _loaded_state(param, state[number])
+                    known = self.state.get(param, {})
+                    loaded[param] = _loaded_state(param, state[number], known)
         for group, settings in zip(self.param_groups, groups, strict=True):
             group.update({name: v for name, v in settings.items() if name != "params"})
             if "betas" in settings:
@@ -293,13 +297,16 @@ def moment(state: State, name: str, param: Tensor) -> Tensor:
     """The state tensor `name` of a parameter: zeros of its shape where it is new."""
     found = state.get(name)
     if found is None:
-        found = state[name] = zeros_like(param.detach())
+        found = state[name] = zeros_like(param.detach()).realize()
     result: Tensor = found
     return result
 
 
-def _loaded_state(param: Tensor, entries: Mapping[str, Any]) -> State:
-    """A copy of one parameter's state, with the dtype and device of the parameter."""
+def _loaded_state(param: Tensor, entries: Mapping[str, Any], known: State) -> State:
+    """A copy of one parameter's state, with the dtype and device of the parameter.
+
+    Tensors of the `known` state are written to, so that captured steps go on with them.
+    """
     result: State = {}
     for name, value in entries.items():
         if name == "step":
@@ -311,7 +318,11 @@ def _loaded_state(param: Tensor, entries: Mapping[str, Any]) -> State:
                     f"{tuple(param.shape)}"
                 )
             with no_grad():
-                result[name] = value.detach().to(param.device, param.dtype).clone()
+                held = known.get(name)
+                if held is None or held.dtype is not param.dtype or held.device != param.device:
+                    result[name] = value.detach().to(param.device, param.dtype).clone()
+                else:
+                    result[name] = held.copy_(value.detach())
         elif value is not None:
             result[name] = value
     return result

@@ -72,24 +72,39 @@ Object *library_of_image(const std::string &image, Object **error) {
     return library;
 }
 
-// As the real one: with warnings there are both a library and an error.
-Object *library_of_source(const std::string &source, Object **error) {
+// Where the image of a source is kept, as the system keeps what Metal compiled.
+std::string kept_image(const std::string &source) {
+    unsigned long hash = 14695981039346656037ul;  // FNV-1a
+    for (const char *variable : {"SIM_RACES", "SIM_TRAPS"})
+        if (const char *value = getenv(variable)) hash = (hash ^ (*value & 0xff)) * 1099511628211ul;
+    for (unsigned char byte : source) hash = (hash ^ byte) * 1099511628211ul;
+    const char *folder = getenv("SIM_IMAGES");
+    return std::string(folder ? folder : "/tmp") + "/" + std::to_string(hash) + ".metallib";
+}
+
+// Compiles a source to `path`, by way of a file of another name; what was said goes to `log`.
+bool compile(const std::string &source, const std::string &path, std::string &log) {
     const char *compiler = getenv("SIM_METAL_COMPILER");
     char folder[] = "/tmp/dlgrad-sim-metal-XXXXXX";
     if (!compiler || !mkdtemp(folder)) {
-        give_error(error, "SIM_METAL_COMPILER names no compiler", COMPILE_FAILED);
-        return nullptr;
+        log = "SIM_METAL_COMPILER names no compiler";
+        return false;
     }
     std::string source_path = std::string(folder) + "/program_source";
-    std::string image_path = source_path + ".so", log;
+    std::string part = path + "." + std::to_string(getpid());
     std::ofstream(source_path) << source;
-    bool good = run({compiler, source_path, "-o", image_path}, log);
-    std::string image = read_file(image_path);
+    bool good = run({compiler, source_path, "-o", part}, log);
     unlink(source_path.c_str());
-    unlink(image_path.c_str());
     rmdir(folder);
+    return good && rename(part.c_str(), path.c_str()) == 0;
+}
+
+// As the real one: with warnings there are both a library and an error.
+Object *library_of_source(const std::string &source, Object **error) {
+    std::string path = kept_image(source), log;
+    bool good = access(path.c_str(), R_OK) == 0 || compile(source, path, log);
     if (!log.empty()) give_error(error, log, good ? COMPILE_WARNED : COMPILE_FAILED);
-    return good ? library_of_image(image, error) : nullptr;
+    return good ? library_of_image(read_file(path), error) : nullptr;
 }
 
 Object *new_function(Library *library, const std::string &name) {

@@ -8,7 +8,6 @@ the "metallib" are both the library itself.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -60,21 +59,7 @@ def unqualified_pointers(source: Path) -> list[str]:
 
 
 def compile_source(source: Path, output: str) -> int:
-    """Compiles a file; what was compiled before is copied from the folder of images."""
     text = source.read_text()
-    key = hashlib.sha256(f"{kernel_flags()} {text}".encode()).hexdigest()[:24]
-    kept = Path(os.environ["SIM_IMAGES"]) / f"{key}.metallib"
-    if not kept.exists():
-        part = kept.with_suffix(f".{os.getpid()}")
-        code = translate_and_compile(source, text, str(part))
-        if code or not part.exists():
-            return code
-        part.replace(kept)
-    shutil.copyfile(kept, output)
-    return 0
-
-
-def translate_and_compile(source: Path, text: str, output: str) -> int:
     kernels = re.findall(r"\bkernel\s+void\s+(\w+)\s*\(", text)
     problems = lint(text)
     with tempfile.TemporaryDirectory() as folder:
