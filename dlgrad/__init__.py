@@ -68,12 +68,12 @@ from dlgrad.random import (
     seed,
     set_rng_state,
 )
-from dlgrad.serialization import load, save
 from dlgrad.tensor import Size, Tensor
 from dlgrad.version import __version__
 
 if TYPE_CHECKING:
     from dlgrad import cuda, data, nn, optim, viz
+    from dlgrad.serialization import load, save
 
 float = float32
 double = float64
@@ -94,11 +94,13 @@ _LAZY = ("cuda", "data", "nn", "optim", "viz")
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"dlgrad.{name}")
+    if name in ("load", "save"):
+        return getattr(importlib.import_module("dlgrad.serialization"), name)
     raise AttributeError(f"module 'dlgrad' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    return sorted([*globals(), *_LAZY, "load", "save"])
 
 
 __all__ = [

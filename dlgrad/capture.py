@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
-from dlgrad.device import set_transfer_hook
-from dlgrad.device import Backend, Buffer, Launch
+from dlgrad.device import Backend, Buffer, Launch, set_transfer_hook
 from dlgrad.engine import Recorder, Run, current_recorder, set_recorder
 from dlgrad.errors import CaptureError
 
@@ -124,7 +122,7 @@ class Replay:
                 )
             )
             places = tuple((numbers[slot], offset) for slot, offset in launch.buffers)
-            result.append(replace(launch, buffers=places, scalars=scalars, scalar_slots=()))
+            result.append(launch._replace(buffers=places, scalars=scalars, scalar_slots=()))
         return result
 
     def slot(self, buffer: Buffer) -> int:

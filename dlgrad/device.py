@@ -16,15 +16,15 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlgrad.errors import DeviceError
-from dlgrad.kernel import Caps, Gemm, Kernel
+
+if TYPE_CHECKING:
+    from dlgrad.kernel import Caps, Gemm, Kernel
 
 
-@dataclass(frozen=True)
-class Launch:
+class Launch(NamedTuple):
     """One kernel call of a sequence.
 
     `buffers` gives for each parameter the slot and the byte offset within it; `work` is the
@@ -42,8 +42,8 @@ class Launch:
     note: str = ""  # op and shapes, for the debug line and the profile
     flops: int = 0
     bytes_moved: int = 0
-    scalar_slots: tuple[int, ...] = field(default=())  # see Backend.run
-    outputs: tuple[bool, ...] = field(default=())  # which buffers are written
+    scalar_slots: tuple[int, ...] = ()  # see Backend.run
+    outputs: tuple[bool, ...] = ()  # which buffers are written
     beside: bool = False  # the launch before is of the same kernel, and may run meanwhile
 
 

@@ -8,14 +8,12 @@ zero-dimensional tensor, and Python scalar.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from dlgrad.errors import DTypeError
 
 BOOL, UNSIGNED, SIGNED, FLOAT = range(4)  # the kinds, in the order of promotion
 
 
-@dataclass(frozen=True, eq=False)
 class DType:
     """One element type.
 
@@ -23,10 +21,13 @@ class DType:
     character of the `struct` module (None for bfloat16, which `struct` does not know).
     """
 
-    name: str
-    kind: int
-    itemsize: int
-    format: str | None
+    __slots__ = ("name", "kind", "itemsize", "format")
+
+    def __init__(self, name: str, kind: int, itemsize: int, format: str | None) -> None:
+        self.name = name
+        self.kind = kind
+        self.itemsize = itemsize
+        self.format = format
 
     def __repr__(self) -> str:
         return f"dlgrad.{self.name}"
@@ -214,15 +215,13 @@ def promote_to_category(scalar: DType) -> DType:
     return _default_dtype if scalar.kind == FLOAT else scalar
 
 
-@dataclass(frozen=True)
 class finfo:
     """Limits of a float dtype, as `torch.finfo`: `bits`, `eps`, `max`, `min`, `tiny`."""
 
-    dtype: DType
-
-    def __post_init__(self) -> None:
-        if not self.dtype.is_floating_point:
-            raise DTypeError(f"finfo needs a floating-point dtype, got {self.dtype!r}; use iinfo")
+    def __init__(self, dtype: DType) -> None:
+        if not dtype.is_floating_point:
+            raise DTypeError(f"finfo needs a floating-point dtype, got {dtype!r}; use iinfo")
+        self.dtype = dtype
 
     @property
     def bits(self) -> int:
@@ -255,15 +254,13 @@ class finfo:
         return float(10.0**-digits)
 
 
-@dataclass(frozen=True)
 class iinfo:
     """Limits of an integer dtype, as `torch.iinfo`: `bits`, `max`, `min`."""
 
-    dtype: DType
-
-    def __post_init__(self) -> None:
-        if not self.dtype.is_integer:
-            raise DTypeError(f"iinfo needs an integer dtype, got {self.dtype!r}; use finfo")
+    def __init__(self, dtype: DType) -> None:
+        if not dtype.is_integer:
+            raise DTypeError(f"iinfo needs an integer dtype, got {dtype!r}; use finfo")
+        self.dtype = dtype
 
     @property
     def bits(self) -> int:

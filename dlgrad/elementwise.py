@@ -248,6 +248,15 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 
     return add(input, div(tensor1, tensor2), alpha=value)
 
 
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """A copy with `value` (a number or a zero-dimensional tensor) where the bool `mask` holds."""
+    if is_tensor(value):
+        value = cast(value, input.dtype)
+    else:
+        value = filled(value, input.dtype, (), node_of(input).device)
+    return where(mask, value, input)
+
+
 # Powers, exponentials, logarithms -----------------------------------------------------------------
 
 
@@ -416,7 +425,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest whole number, ties to even; or that many decimals."""
     if decimals == 0 or input.dtype.kind != FLOAT:
         return _rounding(_E.ROUND, input)
-    scale = 10.0 ** math.fabs(decimals)
+    scale = math.pow(10.0, math.fabs(decimals))
     if decimals > 0:
         return div(unary(_E.ROUND, input * scale), scale)
     return unary(_E.ROUND, div(input, scale)) * scale

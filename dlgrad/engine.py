@@ -15,14 +15,16 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlgrad import config, graph
 from dlgrad.device import Backend, Buffer, get_backend, opened_backends
 from dlgrad.graph import Node
+from dlgrad.memory import FREE, NEW
 from dlgrad.ops import BufferOps, MovementOps
-from dlgrad.plan import FREE, NEW, Plan, PlanBuilder
+
+if TYPE_CHECKING:
+    from dlgrad.plan import Plan
 
 MOST_STRUCTURES = 512  # plans of this many graphs are kept
 MOST_VARIANTS = 8  # and of each, this many with different constants written in
@@ -30,8 +32,7 @@ MOST_VARIANTS = 8  # and of each, this many with different constants written in
 _lock = threading.RLock()
 
 
-@dataclass
-class Run:
+class Run(NamedTuple):
     """One execution of a plan, as a recorder sees it."""
 
     plan: Plan
@@ -63,8 +64,7 @@ def current_recorder() -> Recorder | None:
     return recorder
 
 
-@dataclass
-class Variant:
+class Variant(NamedTuple):
     """A plan, the constants it was made for, and which of them may differ."""
 
     values: list[Any]
@@ -269,6 +269,9 @@ def find_plan(
         }
     positions = {id(constants[i]): i for i in varying}
     places = [number for number, _ in targets]
+    # The planner and all floors below it are imported when the first work is planned.
+    from dlgrad.plan import PlanBuilder
+
     plan = PlanBuilder(order, roots, leaves, places, positions, backend).build()
     kept = _plans.setdefault(key, [])
     kept.insert(0, Variant(list(values), varying, plan))

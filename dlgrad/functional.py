@@ -88,6 +88,7 @@ from dlgrad.elementwise import (
     logical_or,
     logical_xor,
     lt,
+    masked_fill,
     maximum,
     minimum,
     mul,
@@ -206,11 +207,6 @@ broadcast_shapes = shape.broadcast_shapes
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     """`input` where the bool `condition` holds, else `other`; tensors or numbers."""
     return apply.where(condition, input, other)
-
-
-def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """A copy of `input` with `value` where the bool `mask` holds."""
-    return input.masked_fill(mask, value)
 
 
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:

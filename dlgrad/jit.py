@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from types import CodeType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from dlgrad import engine, graph
@@ -65,8 +66,6 @@ def watched_values(function: Callable[..., Any]) -> dict[str, Any]:
 
     Looks into closure cells, globals and defaults by name, one level deep.
     """
-    import dis  # slow to import, and needed only here
-
     found: dict[str, Any] = {}
     code = getattr(function, "__code__", None)
     if code is None:
@@ -79,13 +78,22 @@ def watched_values(function: Callable[..., Any]) -> dict[str, Any]:
         except ValueError:  # the cell is still empty
             continue
     names = function.__globals__
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "LOAD_GLOBAL" and instruction.argval in names:
-            note_value(found, instruction.argval, names[instruction.argval])
+    for name in global_names(code):
+        if name in names:
+            note_value(found, name, names[name])
     owner = getattr(function, "__self__", None)
     if owner is not None:
         note_value(found, "self", owner)
     return found
+
+
+@functools.lru_cache(maxsize=256)
+def global_names(code: CodeType) -> tuple[str, ...]:
+    """The global names that a function's code reads, apart from its attributes."""
+    import dis  # slow to import, and needed only here
+
+    loads = (i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL")
+    return tuple(dict.fromkeys(loads))
 
 
 def note_value(found: dict[str, Any], name: str, value: Any) -> None:

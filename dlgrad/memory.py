@@ -7,18 +7,23 @@ memory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
-@dataclass
+# Where a result goes if not over the memory of a leaf: into memory of its own, or into memory
+# that its storage has and nobody will read.
+NEW, FREE = -1, -2
+
+
 class Lifetime:
     """`nbytes` of memory that is used from step `first` to step `last`, both included."""
 
-    nbytes: int
-    first: int
-    last: int
+    __slots__ = ("nbytes", "first", "last")
+
+    def __init__(self, nbytes: int, first: int, last: int) -> None:
+        self.nbytes = nbytes
+        self.first = first
+        self.last = last
 
 
 def align(nbytes: int) -> int:

@@ -7,8 +7,8 @@ table, a gradient row in `gradients.py` and a case in `tests/op_cases.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 
 class BufferOps(Enum):
@@ -102,8 +102,7 @@ class Result(Enum):
     LAST = "the dtype of the last source"
 
 
-@dataclass(frozen=True)
-class OpInfo:
+class OpInfo(NamedTuple):
     """One row of the op table.
 
     `arity` counts the sources.  `floats`, `integers` and `bools` say which kinds of dtype the
@@ -166,13 +165,13 @@ OPS: dict[Op, OpInfo] = {
     _E.POW: OpInfo(2, cost=40),
     _E.MAXIMUM: OpInfo(2, bools=True),
     _E.MINIMUM: OpInfo(2, bools=True),
-    _E.LT: replace(_COMPARE, symbol="<"),
-    _E.LE: replace(_COMPARE, symbol="<="),
-    _E.EQ: replace(_COMPARE, symbol="=="),
-    _E.NE: replace(_COMPARE, symbol="!="),
-    _E.AND: replace(_BITS, symbol="&"),
-    _E.OR: replace(_BITS, symbol="|"),
-    _E.XOR: replace(_BITS, symbol="^"),
+    _E.LT: _COMPARE._replace(symbol="<"),
+    _E.LE: _COMPARE._replace(symbol="<="),
+    _E.EQ: _COMPARE._replace(symbol="=="),
+    _E.NE: _COMPARE._replace(symbol="!="),
+    _E.AND: _BITS._replace(symbol="&"),
+    _E.OR: _BITS._replace(symbol="|"),
+    _E.XOR: _BITS._replace(symbol="^"),
     _E.SHL: OpInfo(2, symbol="<<", floats=False, differentiable=False),
     _E.SHR: OpInfo(2, symbol=">>", floats=False, differentiable=False),
     _E.PHILOX: OpInfo(2, Result.GIVEN, floats=False, cost=60, differentiable=False),

@@ -18,7 +18,7 @@ from dlgrad.kernel import Caps
 from dlgrad.lower import lower_loops
 from dlgrad.lower_matmul import lower_matmul
 from dlgrad.lower_values import KernelCall, memory_of
-from dlgrad.memory import Lifetime, place
+from dlgrad.memory import FREE, NEW, Lifetime, place
 from dlgrad.ops import BufferOps
 from dlgrad.schedule import Schedule, schedule
 from dlgrad.simplify import ScalarParameter, simplify
@@ -41,9 +41,6 @@ class Plan:
     output_bytes: list[int]
     block_bytes: int
     scalars: tuple[int, ...]  # positions among the graph's constants
-
-
-NEW, FREE = -1, -2
 
 
 class PlanBuilder:

@@ -13,8 +13,7 @@ float32, and 53 of two words for float64) divided by two to that power, so it ne
 from __future__ import annotations
 
 import math
-import random as python_random
-import secrets
+import os
 import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -95,7 +94,7 @@ class Generator:
 
     def seed(self) -> int:
         """Starts a stream with a seed from the operating system, which is returned."""
-        self.manual_seed(secrets.randbits(53))
+        self.manual_seed(int.from_bytes(os.urandom(8), "little") >> 11)
         return self._seed
 
     def initial_seed(self) -> int:
@@ -349,6 +348,8 @@ def randperm(
 
 def permutation(n: int, generator: Generator | None = None) -> list[int]:
     """The same as a list."""
+    import random as python_random  # slow to import, and seldom needed
+
     source = generator or default_generator
     numbers = list(range(n))
     python_random.Random((source.initial_seed() << 64) + source.offset).shuffle(numbers)

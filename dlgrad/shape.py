@@ -7,9 +7,9 @@ copy is a method here that returns another View.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
+from typing import NamedTuple
 
 from dlgrad.errors import ShapeError
 
@@ -45,8 +45,7 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     return tuple(result)
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """Element (i0, i1, ...) of the view is element offset + sum(i * stride) of the memory."""
 
     shape: Shape

@@ -18,7 +18,6 @@ from dlgrad.device import get_backend
 from dlgrad.dtype import ALL_DTYPES, DType, bool_, float32, float64, int32
 from dlgrad.errors import DlgradError, DTypeError
 
-
 PYTHON = "python"  # slow, but it compiles nothing
 
 

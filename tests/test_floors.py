@@ -29,8 +29,9 @@ FLOORS = {
     5: "engine plan capture",
     6: (
         "storage base tape apply dims conversion creation device_type host elementwise inplace "
-        "reductions functional movement indexing windows linear convolution pooling activations losses "
-        "normalization gradients autograd formatting random tensor jit safetensors serialization"
+        "reductions movement indexing windows linear convolution pooling activations losses "
+        "normalization gradients autograd functional random formatting methods tensor jit "
+        "safetensors serialization"
     ),
     7: "nn.* optim.* data.* canvas viz progress",
     8: "__init__ __main__",

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from c_kernels import COMPILERS, compile_library, random_numbers
+
 from dlgrad.c_src.matmul_source import register_tile, render_gemm
 from dlgrad.dtype import (
     ALL_DTYPES,
@@ -437,7 +437,9 @@ def test_fused(library: ctypes.CDLL, dims: Dims, orders: tuple[str, ...]) -> Non
     check(library, fused_launch(dims, *orders))
 
 
-@pytest.mark.parametrize("orders", [("bmk", "bmk", "bmk"), ("bkm", "bkm", "bkm"), ("bmk", "m", "k")])
+@pytest.mark.parametrize(
+    "orders", [("bmk", "bmk", "bmk"), ("bkm", "bkm", "bkm"), ("bmk", "m", "k")]
+)
 def test_three_accesses_and_none(library: ctypes.CDLL, orders: tuple[str, ...]) -> None:
     dims = Dims((2,), (20,), (19,), (9,))
     layouts = [layout(dims, order) for order in (*orders, "bmn")]

@@ -200,7 +200,7 @@ static __attribute__((noinline)) const element *packed_tile(
         element *const to = packed + panel->place;
         panel->way = side->is_thin && side->width == COLUMNS
             ? choose_thin_way(side, panel) : choose_way(side, panel);
-        const int64_t written = panel->way == BY_STEPS ? round_up(panel->lanes, LANES) : panel->lanes;
+        const int64_t written = round_up(panel->lanes, panel->way == BY_STEPS ? LANES : 1);
         if (panel->way < UNPACKED_LANES && written < panel->width)
             __builtin_memset(to, 0, sizeof(element) * panel->width * side->steps);
         if (panel->way == BY_STEPS)

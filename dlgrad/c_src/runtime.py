@@ -10,7 +10,7 @@ import os
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from dlgrad import cache, temporary
@@ -186,8 +186,7 @@ def shown_launch(group: Sequence[Launch]) -> Launch:
     """The launches of one record as one, for people to look at."""
     if len(group) == 1:
         return group[0]
-    return replace(
-        group[0],
+    return group[0]._replace(
         cost=sum(launch.cost for launch in group),
         flops=sum(launch.flops for launch in group),
         bytes_moved=sum(launch.bytes_moved for launch in group),

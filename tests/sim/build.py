@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from sim.flags import cuda_flags, metal_flags
 
 HERE = Path(__file__).resolve().parent
 OLDEST_CLANG = 15
+SECONDS_OF_A_DAY = 86400
 CLANG_NAMES = ("clang-19", "clang-20", "clang-21", "clang-18", "clang-17", "clang-16", "clang")
 LIBRARY_FLAGS = ["-std=c++17", "-O2", "-g1", "-fPIC", "-Wall", "-Wextra", "-Werror"]
 ENGINE = ["bfloat", "fibers", "launch", "memory", "module", "race"]
@@ -139,7 +141,16 @@ def library(name: str) -> Path:
             + ["-lstdc++", "-lm", "-ldl", "-lrt", "-lpthread"]
         )
         os.replace(linked, path)
+    _forget_old_states()
     return path
+
+
+def _forget_old_states() -> None:
+    """Removes what earlier states of the sources left, once it is a day old."""
+    for folder in build_folder().iterdir():
+        old = time.time() - folder.stat().st_mtime > SECONDS_OF_A_DAY
+        if old and folder.is_dir() and folder.name != source_digest():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _must(command: list[str]) -> None:
