@@ -73,6 +73,9 @@ from dlgrad.version import __version__
 
 if TYPE_CHECKING:
     from dlgrad import cuda, data, nn, optim, viz
+    from dlgrad.convolution import conv1d, conv2d, conv3d
+    from dlgrad.normalization import batch_norm, dropout, group_norm, layer_norm
+    from dlgrad.pooling import avg_pool1d, max_pool1d, max_pool2d
     from dlgrad.serialization import load, save
 
 float = float32
@@ -88,30 +91,49 @@ device = _device
 dtype = DType
 jit = _jit
 
+# Imported when they are first used, so that `import dlgrad` takes little time.
+_LATER = {
+    "avg_pool1d": "pooling",
+    "batch_norm": "normalization",
+    "conv1d": "convolution",
+    "conv2d": "convolution",
+    "conv3d": "convolution",
+    "dropout": "normalization",
+    "group_norm": "normalization",
+    "layer_norm": "normalization",
+    "load": "serialization",
+    "max_pool1d": "pooling",
+    "max_pool2d": "pooling",
+    "save": "serialization",
+}
 _LAZY = ("cuda", "data", "nn", "optim", "viz")
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"dlgrad.{name}")
-    if name in ("load", "save"):
-        return getattr(importlib.import_module("dlgrad.serialization"), name)
+    if name in _LATER:
+        found = getattr(importlib.import_module(f"dlgrad.{_LATER[name]}"), name)
+        globals()[name] = found
+        return found
     raise AttributeError(f"module 'dlgrad' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY, "load", "save"])
+    return sorted({*globals(), *_LAZY, *_LATER})
 
 
 __all__ = [
     "AutogradError", "CaptureError", "CompileError", "CompilerNotFoundError", "DType",
     "DTypeError", "DeviceError", "DlgradError", "Generator", "ShapeError", "Size", "Tensor",
-    "__version__", "autograd", "bfloat16", "bool", "config", "cuda", "data",
-    "default_generator", "device", "double", "dtype", "enable_grad", "errors", "finfo", "float",
-    "float16", "float32", "float64", "get_default_device", "get_default_dtype", "get_rng_state",
-    "half", "iinfo", "inference_mode", "initial_seed", "int", "int16", "int32", "int64", "int8",
-    "is_grad_enabled", "jit", "load", "long", "manual_seed", "nn", "no_grad", "optim",
-    "promote_types", "save", "seed", "set_default_device", "set_default_dtype",
-    "set_grad_enabled", "set_printoptions", "set_rng_state", "short", "synchronize", "uint16",
-    "uint32", "uint64", "uint8", "viz", *_functions,
+    "__version__", "autograd", "avg_pool1d", "batch_norm", "bfloat16", "bool", "config",
+    "conv1d", "conv2d", "conv3d", "cuda", "data", "default_generator", "device", "double",
+    "dropout", "dtype", "enable_grad", "errors", "finfo", "float", "float16", "float32",
+    "float64", "get_default_device", "get_default_dtype", "get_rng_state", "group_norm", "half",
+    "iinfo", "inference_mode", "initial_seed", "int", "int16", "int32", "int64", "int8",
+    "is_grad_enabled", "jit", "layer_norm", "load", "long", "manual_seed", "max_pool1d",
+    "max_pool2d", "nn", "no_grad", "optim", "promote_types", "save", "seed",
+    "set_default_device", "set_default_dtype", "set_grad_enabled", "set_printoptions",
+    "set_rng_state", "short", "synchronize", "uint16", "uint32", "uint64", "uint8", "viz",
+    *_functions,
 ]  # fmt: skip

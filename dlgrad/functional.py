@@ -18,11 +18,6 @@ from dlgrad.activations import (
 )
 from dlgrad.apply import result_dtype
 from dlgrad.base import Number, is_tensor
-from dlgrad.convolution import (
-    conv1d,
-    conv2d,
-    conv3d,
-)
 from dlgrad.creation import (
     arange,
     as_tensor,
@@ -150,17 +145,6 @@ from dlgrad.movement import (
     unflatten,
     unsqueeze,
 )
-from dlgrad.normalization import (
-    batch_norm,
-    dropout,
-    group_norm,
-    layer_norm,
-)
-from dlgrad.pooling import (
-    avg_pool1d,
-    max_pool1d,
-    max_pool2d,
-)
 from dlgrad.random import (
     bernoulli,
     normal,
@@ -262,28 +246,26 @@ def numel(input: Tensor) -> int:
 
 
 __all__ = [
-    "abs", "absolute", "acos", "add", "addcdiv", "addcmul", "addmm", "addmv", "all",
-    "allclose", "amax", "amin", "any", "arange", "arccos", "arcsin", "arctan", "argmax",
-    "argmin", "as_tensor", "asin", "atan", "avg_pool1d", "baddbmm", "batch_norm", "bernoulli",
-    "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift",
-    "bitwise_xor", "bmm", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "cat",
-    "ceil", "chunk", "clamp", "clip", "clone", "concat", "concatenate", "conv1d", "conv2d",
-    "conv3d", "cos", "cosh", "count_nonzero", "diagonal", "div", "divide", "dot", "dropout",
-    "einsum", "empty", "empty_like", "eq", "equal", "erf", "exp", "exp2", "expm1", "eye",
-    "fix", "flatten", "flip", "floor", "floor_divide", "fmod", "frac", "from_numpy",
-    "frombuffer", "full", "full_like", "ge", "greater", "greater_equal", "group_norm", "gt",
-    "hstack", "is_floating_point", "is_tensor", "isclose", "isfinite", "isinf", "isnan",
-    "layer_norm", "le", "lerp", "less", "less_equal", "linspace", "log", "log10", "log1p",
-    "log2", "log_softmax", "logaddexp", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logsumexp", "lt", "masked_fill", "matmul", "max", "max_pool1d",
-    "max_pool2d", "maximum", "mean", "meshgrid", "min", "minimum", "mm", "moveaxis", "movedim",
-    "mul", "multiply", "mv", "narrow", "ne", "neg", "negative", "norm", "normal", "not_equal",
-    "numel", "ones", "ones_like", "outer", "permute", "pow", "prod", "rand", "rand_like",
-    "randint", "randint_like", "randn", "randn_like", "randperm", "reciprocal", "relu",
-    "remainder", "repeat", "reshape", "result_type", "round", "rsqrt", "rsub", "scalar_tensor",
-    "select", "selu", "sigmoid", "sign", "sin", "sinh", "softmax", "split", "sqrt", "square",
-    "squeeze", "stack", "std", "sub", "subtract", "sum", "swapaxes", "t", "tan", "tanh",
-    "tensor", "tensordot", "tile", "transpose", "tril", "triu", "true_divide", "trunc",
-    "unbind", "unflatten", "unsqueeze", "var", "var_mean", "vstack", "where", "xlogy", "zeros",
-    "zeros_like",
+    "abs", "absolute", "acos", "add", "addcdiv", "addcmul", "addmm", "addmv", "all", "allclose",
+    "amax", "amin", "any", "arange", "arccos", "arcsin", "arctan", "argmax", "argmin",
+    "as_tensor", "asin", "atan", "baddbmm", "bernoulli", "bitwise_and", "bitwise_left_shift",
+    "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "bmm",
+    "broadcast_shapes", "broadcast_tensors", "broadcast_to", "cat", "ceil", "chunk", "clamp",
+    "clip", "clone", "concat", "concatenate", "cos", "cosh", "count_nonzero", "diagonal", "div",
+    "divide", "dot", "einsum", "empty", "empty_like", "eq", "equal", "erf", "exp", "exp2",
+    "expm1", "eye", "fix", "flatten", "flip", "floor", "floor_divide", "fmod", "frac",
+    "from_numpy", "frombuffer", "full", "full_like", "ge", "greater", "greater_equal", "gt",
+    "hstack", "is_floating_point", "is_tensor", "isclose", "isfinite", "isinf", "isnan", "le",
+    "lerp", "less", "less_equal", "linspace", "log", "log10", "log1p", "log2", "log_softmax",
+    "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lt",
+    "masked_fill", "matmul", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mm",
+    "moveaxis", "movedim", "mul", "multiply", "mv", "narrow", "ne", "neg", "negative", "norm",
+    "normal", "not_equal", "numel", "ones", "ones_like", "outer", "permute", "pow", "prod",
+    "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm",
+    "reciprocal", "relu", "remainder", "repeat", "reshape", "result_type", "round", "rsqrt",
+    "rsub", "scalar_tensor", "select", "selu", "sigmoid", "sign", "sin", "sinh", "softmax",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "swapaxes",
+    "t", "tan", "tanh", "tensor", "tensordot", "tile", "transpose", "tril", "triu",
+    "true_divide", "trunc", "unbind", "unflatten", "unsqueeze", "var", "var_mean", "vstack",
+    "where", "xlogy", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -139,7 +139,9 @@ class Values(ABC):
 
     def compute(self, node: Node, view: View | None) -> Expr:
         """The operation of `node` on its sources, all seen through `view`."""
-        sources = tuple(self.value(source, view) for source in node.src)
+        # An update reads nothing of the memory it writes into, which has a shape of its own.
+        read_here = node.src[1:] if node.op is BufferOps.UPDATE else node.src
+        sources = tuple(self.value(source, view) for source in read_here)
         if not is_elementwise(node.op):
             return sources[-1]  # COPY and UPDATE repeat their last source
         assert isinstance(node.op, ElementwiseOps)

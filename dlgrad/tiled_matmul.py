@@ -21,12 +21,14 @@ TILE = 16
 GROUP = TILE * TILE  # threads of a group
 PITCH = TILE + 1  # of a tile row: an odd pitch spreads a column over the memory banks
 
+# Divisions of 64 bits are long; unrolled they would make a kernel of ten thousand instructions.
 _PLACE = """
 /* How far element `index` of some row-major dimensions lies into memory. */
 {function} {long} dg_place(
     {long} index, {long} rank, {pointer}sizes, {pointer}strides)
 {{
     {long} place = 0;
+    #pragma unroll 1
     for ({long} d = rank - 1; d >= 0; d--) {{
         place += index % sizes[d] * strides[d];
         index /= sizes[d];
@@ -40,6 +42,7 @@ _COUNT = """
 {function} {long} dg_count({long} rank, {pointer}sizes)
 {{
     {long} count = 1;
+    #pragma unroll 1
     for ({long} d = 0; d < rank; d++)
         count *= sizes[d];
     return count;

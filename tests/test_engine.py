@@ -1,12 +1,13 @@
-"""Plans, constants that vary, writes into memory that exists, and who still needs what was there."""
+"""Plans, constants that vary, and writes into memory that pending work may still read."""
 
 from __future__ import annotations
 
 import threading
 
+from launches import recorded
+
 import dlgrad
 from dlgrad import config, engine
-from launches import recorded
 
 
 def kernels(seen):

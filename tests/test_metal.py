@@ -38,6 +38,24 @@ def test_cases_on_hardware(mode: str, tmp_path: Path) -> None:
     assert " passed" in run_cases("metal", mode, tmp_path)
 
 
+MATMUL_WITHOUT_BARRIERS = """
+from dataclasses import replace
+import dlgrad
+from dlgrad.metal import kernels
+kernels.METAL = replace(kernels.METAL, barrier=";")
+x = dlgrad.ones(20, 20, device="metal")
+try:
+    print((x @ x).tolist())
+except dlgrad.errors.DeviceError as error:
+    print(error)
+"""
+
+
+@needs_simulator
+def test_a_missing_barrier_would_be_found() -> None:
+    assert "race (" in run_program("metal", MATMUL_WITHOUT_BARRIERS, "races")
+
+
 # What the user meets ----------------------------------------------------------------------------
 
 ADD = """

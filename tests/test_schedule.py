@@ -141,9 +141,9 @@ def test_composed_views_show_the_same_elements():
             inner.offset + sum(i * s for i, s in zip(place, inner.strides, strict=True))
             for place in itertools.product(*map(range, inner.shape))
         ]
-        for place in itertools.product(*map(range, outer.shape)):
-            through = outer.offset + sum(i * s for i, s in zip(place, outer.strides, strict=True))
-            direct = both.offset + sum(i * s for i, s in zip(place, both.strides, strict=True))
+        for spot in itertools.product(*map(range, outer.shape)):
+            through = outer.offset + sum(i * s for i, s in zip(spot, outer.strides, strict=True))
+            direct = both.offset + sum(i * s for i, s in zip(spot, both.strides, strict=True))
             assert direct == memory[through]
     assert checked > 100
 

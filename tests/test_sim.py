@@ -175,7 +175,9 @@ def clean(lab: CudaLab):
 
 @pytest.fixture(scope="module")
 def good(lab: CudaLab):
-    return lab.load(GOOD)
+    loaded = lab.load(GOOD)
+    yield loaded
+    lab.must("cuModuleUnload", loaded)
 
 
 @pytest.mark.parametrize("order", [0, 1, 7])

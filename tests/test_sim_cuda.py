@@ -47,8 +47,10 @@ def lab() -> CudaLab:
 
 
 @pytest.fixture(scope="module")
-def module(lab: CudaLab) -> c_void_p:
-    return lab.load(SOURCE)
+def module(lab: CudaLab):
+    loaded = lab.load(SOURCE)
+    yield loaded
+    lab.must("cuModuleUnload", loaded)
 
 
 @pytest.fixture

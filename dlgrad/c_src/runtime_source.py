@@ -97,7 +97,9 @@ static void dg_do_units(const struct dg_task *task, int64_t first, int64_t last)
     }
 }
 
-/* Takes units until none is left: many at once in the beginning, single ones at the end. */
+/* Takes units until none is left: many at once in the beginning, single ones at the end.
+   Where one call does several units at less than the price of several calls (a matmul packs
+   its operands once), the shares are larger. */
 static void dg_take_units(const struct dg_task *task) {
     for (;;) {
         int64_t first = atomic_load_explicit(&dg_next_unit, memory_order_relaxed);
@@ -105,9 +107,13 @@ static void dg_take_units(const struct dg_task *task) {
         do {
             if (first >= task->units)
                 return;
-            count = (task->units - first) / (2 * task->threads);
+            count = (task->units - first) / ((task->join ? 1 : 2) * task->threads);
+            if (task->join && count < task->units / (8 * task->threads))
+                count = task->units / (8 * task->threads);
             if (count < 1)
                 count = 1;
+            if (count > task->units - first)
+                count = task->units - first;
         } while (!atomic_compare_exchange_weak(&dg_next_unit, &first, first + count));
         dg_do_units(task, first, first + count);
     }

@@ -8,6 +8,7 @@ static inline long dg_place(
     long index, long rank, constant long *sizes, constant long *strides)
 {
     long place = 0;
+    #pragma unroll 1
     for (long d = rank - 1; d >= 0; d--) {
         place += index % sizes[d] * strides[d];
         index /= sizes[d];
@@ -19,6 +20,7 @@ static inline long dg_place(
 static inline long dg_count(long rank, constant long *sizes)
 {
     long count = 1;
+    #pragma unroll 1
     for (long d = 0; d < rank; d++)
         count *= sizes[d];
     return count;

@@ -5,6 +5,7 @@ __device__ static inline long long dg_place(
     long long index, long long rank, const long long *sizes, const long long *strides)
 {
     long long place = 0;
+    #pragma unroll 1
     for (long long d = rank - 1; d >= 0; d--) {
         place += index % sizes[d] * strides[d];
         index /= sizes[d];
@@ -16,6 +17,7 @@ __device__ static inline long long dg_place(
 __device__ static inline long long dg_count(long long rank, const long long *sizes)
 {
     long long count = 1;
+    #pragma unroll 1
     for (long long d = 0; d < rank; d++)
         count *= sizes[d];
     return count;
