@@ -14,6 +14,7 @@ from typing import Any
 from dlgrad import config, graph
 from dlgrad.device import Backend, Launch
 from dlgrad.graph import Node
+from dlgrad.helpers import debug_print
 from dlgrad.kernel import Caps
 from dlgrad.lower import lower_loops
 from dlgrad.lower_matmul import lower_matmul
@@ -112,12 +113,12 @@ class PlanBuilder:
 
     def explain(self, result: Schedule) -> None:
         if config.DEBUG.value >= 3:
-            print(f"dlgrad: schedule of {len(result.groups)} kernels")
+            debug_print(f"schedule of {len(result.groups)} kernels")
             for reason in result.reasons:
-                print(f"dlgrad:   cut: {reason}")
+                debug_print(f"  cut: {reason}")
         if config.DEBUG.value >= 5:
             for node in result.keep:
-                print(f"dlgrad:   {node} from {list(node.src)}")
+                debug_print(f"  {node} from {list(node.src)}")
 
     def lower(self, result: Schedule) -> list[KernelCall]:
         calls: list[KernelCall] = []
@@ -131,7 +132,7 @@ class PlanBuilder:
                 verify(call.kernel)
         if config.DEBUG.value >= 5:
             for call in calls:
-                print(f"dlgrad: {call.kernel}")
+                debug_print(str(call.kernel))
         return calls
 
     # Memory -------------------------------------------------------------------------------------

@@ -42,7 +42,6 @@ _COUNT = """
 {function} {long} dg_count({long} rank, {pointer}sizes)
 {{
     {long} count = 1;
-    #pragma unroll 1
     for ({long} d = 0; d < rank; d++)
         count *= sizes[d];
     return count;

@@ -19,7 +19,6 @@ __device__ static inline long long dg_place(
 __device__ static inline long long dg_count(long long rank, const long long *sizes)
 {
     long long count = 1;
-    #pragma unroll 1
     for (long long d = 0; d < rank; d++)
         count *= sizes[d];
     return count;

@@ -20,7 +20,6 @@ static inline long dg_place(
 static inline long dg_count(long rank, constant long *sizes)
 {
     long count = 1;
-    #pragma unroll 1
     for (long d = 0; d < rank; d++)
         count *= sizes[d];
     return count;
