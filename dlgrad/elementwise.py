@@ -61,7 +61,11 @@ class paused:
 
 
 def _both_bool(a: Any, b: Any) -> bool:
-    return all(isinstance(x, bool) or getattr(x, "dtype", None) is bool_ for x in (a, b))
+    return _is_bool(a) and _is_bool(b)
+
+
+def _is_bool(x: Any) -> bool:
+    return x.dtype is bool_ if isinstance(x, TensorBase) else isinstance(x, bool)
 
 
 def add(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:

@@ -83,7 +83,7 @@ class Fusion:
         self.join(node, group, chosen, producers)
         if is_elementwise(node.op):
             for number in numbers if self.optimize else ():
-                if number != chosen and self.can_merge(number, chosen, node, producers):
+                if number != chosen and self.can_merge(number, chosen):
                     self.merge(number, chosen)
 
     def group(self, number: int) -> Group:
@@ -261,10 +261,8 @@ class Fusion:
                     pending.append(needed)
         return False
 
-    def can_merge(
-        self, source: int, goal: int, node: Node, producers: list[tuple[Node, View]]
-    ) -> bool:
-        """Whether all of group `source` can move into `goal`, where its consumer `node` is."""
+    def can_merge(self, source: int, goal: int) -> bool:
+        """Whether all of group `source` can move into `goal`, where its consumer is."""
         a, b = self.group(source), self.group(goal)
         if a.matmul is not None or a.full != b.full:
             return False
@@ -278,23 +276,29 @@ class Fusion:
             rows = prod((a if a.reduced else b).outer)
             if rows < FEWEST_ROWS:
                 return False
-        for producer, view in producers:
+        # Every reader of the group counts, not only the one that brings the two together.
+        if not all(self.reads_in_place(member, source, a, b) for member in b.members):
+            return False
+        return not (self.reaches(goal, source, True) or self.reaches(source, goal))
+
+    def reads_in_place(self, member: Node, source: int, a: Group, b: Group) -> bool:
+        """Whether `member` of `b` finds what it reads of group `source` where it is computed."""
+        for producer, view in self.producers(member):
             if self.group_of[id(producer)] != source:
                 continue
             if producer.op is BufferOps.UPDATE:
                 return False
             if id(producer) in a.outer_level:
-                at_full = squeeze(node.shape) == b.full
-                fits = (
-                    squeezed_strides(view) == a.row_strides() and not view.offset
-                    if at_full
-                    else is_identity(view, producer)
-                )
-                if not fits:
+                if isinstance(member.op, ReduceOps):
+                    return False
+                if squeeze(self.written_shape(member)) == b.full:
+                    if squeezed_strides(view) != a.row_strides() or view.offset:
+                        return False
+                elif not is_identity(view, producer):
                     return False
             elif not is_identity(view, producer):
                 return False
-        return not (self.reaches(goal, source, True) or self.reaches(source, goal))
+        return True
 
     @staticmethod
     def fits_epilogue(group: Group) -> bool:

@@ -23,3 +23,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def update_golden(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-golden"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how many GPU tests met hardware and how many a simulator."""
+    ran = [
+        report.nodeid
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if report.when == "call"
+    ]
+    hardware = sum("-hw" in name for name in ran)
+    simulated = sum("-sim" in name for name in ran)
+    if hardware or simulated:
+        terminalreporter.write_line(f"GPU tests on hardware: {hardware}; simulated: {simulated}")

@@ -196,3 +196,39 @@ def test_random_programs(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(100, 106))
 def test_random_programs_unoptimized(seed: int) -> None:
     run(seed, optimized=0)
+
+
+# What random programs have found ------------------------------------------------------------------
+
+
+def check(*results: Tensor) -> None:
+    """The results, evaluated together, against the reference."""
+    expected = [graph_reference.evaluate_flat(x) for x in results]
+    dlgrad.stack([x.sum() for x in results]).realize()
+    for x, values in zip(results, expected, strict=True):
+        assert close(flat(x.tolist()), values)
+
+
+GRID = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.5]]
+
+
+def test_a_value_read_in_two_orders() -> None:
+    x = dlgrad.tensor(GRID)
+    y = x / (x + 1)
+    check(y - y.flip(1) * 0.5)
+    check(y, y.flip(1), y - y.flip(1) * 0.5)
+
+
+def test_an_update_that_is_read_where_it_was_computed() -> None:
+    x = dlgrad.tensor(GRID)
+    z = dlgrad.zeros(3, 3)
+    z.T[...] = x * 2
+    check((z * x).sum(0), z * x)
+
+
+def test_a_padded_input_beside_its_gradient() -> None:
+    x = dlgrad.arange(45).float().reshape(1, 1, 5, 9).detach().requires_grad_()
+    y = avg_pool2d(x, 2, 2, ceil_mode=True)
+    (y * y.detach()).sum().backward()
+    assert x.grad is not None
+    check(x.grad, y)

@@ -261,8 +261,9 @@ def test_nothing_runs_before_a_wait(lab: MetalLab) -> None:
     release(lab, a)
 
 
-def test_a_warning_comes_with_a_library(lab: MetalLab, monkeypatch) -> None:
-    for name, value in build.environment("metal").items():
+def test_a_warning_comes_with_a_library(lab: MetalLab, monkeypatch, tmp_path: Path) -> None:
+    variables = {**build.environment("metal"), "SIM_IMAGES": str(tmp_path)}
+    for name, value in variables.items():
         monkeypatch.setitem(os.environ, name, value)
     options = c_void_p(lab.send(lab.library.objc_getClass(b"MTLCompileOptions"), "new"))
     lab.send(options, "setFastMathEnabled:", c_bool(False), result=None)
