@@ -14,13 +14,14 @@ from dlgrad import config
 from dlgrad.c_src import dialect, host
 from dlgrad.c_src.compiler import Compiler, find_compiler, in_parallel
 from dlgrad.c_src.matmul_source import render_gemm
-from dlgrad.c_src.report import Roofs, launch_line, measure_roofs
+from dlgrad.c_src.roofs import Roofs, measure_roofs
 from dlgrad.c_src.runtime import Prepared, Program, Runtime, Source
 from dlgrad.device import Backend, Launch
 from dlgrad.dtype import ALL_DTYPES
 from dlgrad.helpers import ForkSafeLock, debug_print
 from dlgrad.kernel import Caps, Gemm, Kernel
 from dlgrad.render import render
+from dlgrad.report import launch_line
 
 
 class CpuBackend(Backend):
@@ -108,7 +109,8 @@ class CpuBackend(Backend):
         for launch, seconds in zip(
             sequence.launches, self.run_timed(sequence, slots, scalars), strict=True
         ):
-            debug_print(launch_line(launch, seconds, roofs))
+            share = roofs.share(launch.flops, launch.bytes_moved, seconds)
+            debug_print(launch_line(launch.program.name, launch, seconds, share))
 
     def run_timed(
         self, sequence: Prepared, slots: Sequence[int], scalars: Sequence[float]

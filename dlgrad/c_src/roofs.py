@@ -1,7 +1,6 @@
-"""One line for each launch: time, speed, and how near that is to what the machine can do.
+"""The roofs of this machine: the most arithmetic and memory traffic that it can do.
 
-Floor 4.  The two roofs, arithmetic and memory, are measured once with kernels of the run time
-and kept in the cache directory.
+Floor 4.  Both are measured once with kernels of the run time and kept in the cache directory.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from dlgrad import cache
 from dlgrad.c_src import host
 from dlgrad.c_src.runtime import Runtime
 from dlgrad.device import Launch
-from dlgrad.helpers import human_time
 
 PATIENCE = 10  # measurements without a better one, after which the best one counts
 MOST_REPEATS = 60
@@ -32,17 +30,6 @@ class Roofs:
     def share(self, flops: int, bytes_moved: int, seconds: float) -> float:
         """How much of the nearer roof was reached, 1.0 being all of it."""
         return max(flops / self.arithmetic, bytes_moved / self.memory) / seconds
-
-
-def launch_line(launch: Launch, seconds: float, roofs: Roofs) -> str:
-    """The line of DLGRAD_DEBUG=2 for one launch."""
-    seconds = max(seconds, 1e-9)
-    parts = [f"{launch.program.name:<40}", f"{human_time(seconds):>8}"]
-    parts.append(f"{launch.flops / seconds / 1e9:7.1f} GFLOP/s")
-    parts.append(f"{launch.bytes_moved / seconds / 1e9:7.1f} GB/s")
-    parts.append(f"{roofs.share(launch.flops, launch.bytes_moved, seconds):4.0%} of roof")
-    parts.append(launch.note or launch.program.note)
-    return "  ".join(parts).rstrip()
 
 
 def measure_roofs(runtime: Runtime, threads: int, vector_bytes: int, compiler: str) -> Roofs:
