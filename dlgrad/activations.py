@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dlgrad.apply import cast, reduce, where
 from dlgrad.base import Number
 from dlgrad.dims import wrap_dim
-from dlgrad.dtype import DType
+from dlgrad.dtype import BOOL, DType
 from dlgrad.elementwise import (
     abs,
     add,
@@ -32,6 +32,7 @@ from dlgrad.elementwise import (
     sub,
 )
 from dlgrad.elementwise import tanh as tanh
+from dlgrad.errors import DTypeError
 from dlgrad.ops import ReduceOps
 from dlgrad.reductions import logsumexp
 from dlgrad.reductions import sum as sum_of
@@ -51,6 +52,8 @@ def _maybe_in_place(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """input where it is positive, else 0 (NaN stays)."""
+    if input.dtype.kind == BOOL:
+        raise DTypeError("Boolean inputs not supported for relu")
     source = old_value(input) if inplace else input
     with paused():
         out = where(le(source, 0), 0, source)

@@ -25,6 +25,7 @@ from dlgrad.dtype import BOOL, FLOAT, DType, bool_, combine_categories, promote_
 from dlgrad.errors import DeviceError, DTypeError, ShapeError
 from dlgrad.graph import Contraction, Node
 from dlgrad.ops import (
+    OPS,
     BufferOps,
     ElementwiseOps,
     MatrixOps,
@@ -160,6 +161,8 @@ def finish(
 def unary(op: ElementwiseOps, x: TensorBase) -> Tensor:
     """`op(x)` in the dtype of `x`."""
     node = node_of(x)
+    if node.dtype.kind == BOOL and not OPS[op].bools:
+        refuse_bool(op)
     return finish(op, None, Node(op, (node,), None, node.dtype, node.shape, node.device), (x,))
 
 
@@ -192,6 +195,8 @@ def binary(op: ElementwiseOps, a: Any, b: Any, result: DType | None = None) -> T
         sources = (a, b)
     if result is not None and result.kind == FLOAT and dtype.kind != FLOAT:
         dtype = result
+    if dtype.kind == BOOL and not OPS[op].bools:
+        refuse_bool(op)
     if isinstance(a, TensorBase):
         node_a = node_as(a, dtype, shape)
     else:
@@ -212,6 +217,11 @@ def binary(op: ElementwiseOps, a: Any, b: Any, result: DType | None = None) -> T
         second = b if isinstance(b, TensorBase) else make(constant(b, dtype, (), device))
         return finish(op, None, node, (first, second))
     return make(node, 1 + pending_depth(sources[0]._storage))
+
+
+def refuse_bool(op: ElementwiseOps) -> None:
+    """Raises the error of an operation that has no meaning on bools."""
+    raise DTypeError(f"{op.value!r} is not there for bool tensors; convert them with .int() first")
 
 
 def gather_zero_dim(a: TensorBase, b: TensorBase) -> tuple[TensorBase, TensorBase]:

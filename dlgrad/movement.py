@@ -436,7 +436,7 @@ def _triangle(input: Tensor, diagonal: int, upper: bool) -> Tensor:
     device = node_of(input).device
     matrix = input._shape[-2:]
     across = counting(1, int64, matrix, device) - counting(0, int64, matrix, device)
-    return where(across >= diagonal if upper else across <= diagonal, input, 0)
+    return where(across >= diagonal if upper else across <= diagonal, input, False)
 
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:

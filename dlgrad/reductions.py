@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dlgrad.apply import cast, counting, reduce, where
 from dlgrad.base import Number, TensorBase, node_of
 from dlgrad.dims import wrap_dim, wrap_dims
-from dlgrad.dtype import FLOAT, DType, int64
+from dlgrad.dtype import BOOL, FLOAT, DType, int64, uint8
 from dlgrad.elementwise import as_bool, as_float, composed, eq, maximum, minimum, ne, paused
 from dlgrad.errors import DTypeError
 from dlgrad.ops import ReduceOps
@@ -187,6 +187,8 @@ def _arg_extreme(
     op: ReduceOps, name: str, input: Tensor, dim: int | None, keepdim: bool
 ) -> Tensor:
     dims = wrap_dims(dim, input.ndim)
+    if input.dtype.kind == BOOL:
+        raise DTypeError(f"{name}(): does not support bool input; use x.int() first")
     if input.numel() == 0:
         _check_not_empty(name, input, dims)
     if not input._shape:
@@ -208,12 +210,17 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
 
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """True where any element is non-zero."""
-    return reduce(ReduceOps.MAX, as_bool(input), wrap_dims(dim, input.ndim), keepdim)
+    return _truth(ReduceOps.MAX, input, dim, keepdim)
 
 
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """True where all elements are non-zero."""
-    return reduce(ReduceOps.MIN, as_bool(input), wrap_dims(dim, input.ndim), keepdim)
+    return _truth(ReduceOps.MIN, input, dim, keepdim)
+
+
+def _truth(op: ReduceOps, input: Tensor, dim: Dims, keepdim: bool) -> Tensor:
+    found = reduce(op, as_bool(input), wrap_dims(dim, input.ndim), keepdim)
+    return cast(found, uint8) if input.dtype is uint8 else found
 
 
 def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:

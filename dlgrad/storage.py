@@ -47,7 +47,7 @@ class Storage:
                 node = graph.copy(node)
         self.node = node
         self.version = 0
-        self.buffer: Buffer | None = None
+        self.buffer: Buffer | None = node.arg if node.op is _BUFFER else None
         self.depth = depth
         self.shape: Shape = node.shape
         reference = weakref.ref(self)

@@ -389,6 +389,68 @@ def test_printing(array: Any) -> None:
     )
 
 
+# Every dtype --------------------------------------------------------------------------------------
+
+CALLS: dict[str, Any] = {
+    "add": lambda m, x, y: x + y,
+    "sub": lambda m, x, y: x - y,
+    "mul": lambda m, x, y: x * y,
+    "div": lambda m, x, y: x / y,
+    "floordiv": lambda m, x, y: x // y,
+    "mod": lambda m, x, y: x % y,
+    "pow": lambda m, x, y: x**y,
+    "add number": lambda m, x, y: x + 2.5,
+    "sum": lambda m, x, y: x.sum(),
+    "prod": lambda m, x, y: x.prod(1),
+    "amax": lambda m, x, y: x.amax(1),
+    "argmax": lambda m, x, y: x.argmax(1),
+    "any": lambda m, x, y: x.any(0),
+    "exp": lambda m, x, y: x.exp(),
+    "neg": lambda m, x, y: -x,
+    "sign": lambda m, x, y: x.sign(),
+    "lt": lambda m, x, y: x < y,
+    "clamp": lambda m, x, y: x.clamp(1, 3),
+    "matmul": lambda m, x, y: x @ y.T,
+    "mean": lambda m, x, y: x.mean(),
+    "var": lambda m, x, y: x.var(),
+    "and": lambda m, x, y: x & y,
+    "shift": lambda m, x, y: x << y,
+    "invert": lambda m, x, y: ~x,
+    "sigmoid": lambda m, x, y: x.sigmoid(),
+    "relu": lambda m, x, y: x.relu(),
+    "tril": lambda m, x, y: x.tril(),
+    "to int8": lambda m, x, y: x.to(m.int8),
+    "to bfloat16": lambda m, x, y: x.to(m.bfloat16),
+    "fmod": lambda m, x, y: m.fmod(x, y),
+    "isinf": lambda m, x, y: m.isinf(x),
+}
+PLAIN = [dtype for dtype in ALL_DTYPES if dtype.name not in ("uint16", "uint32", "uint64")]
+
+
+@pytest.mark.parametrize("dtype", PLAIN, ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("name", CALLS)
+def test_dtypes(name: str, dtype: Any) -> None:
+    x = np.array([[1, 2, 5, 0], [3, 1, 4, 2], [2, 7, 1, 8]]) * 1.0
+    y = np.array([[3, 1, 2, 2], [1, 2, 5, 1], [3, 3, 1, 2]]) * 1.0
+    x[:, 1] *= 1 if dtype.kind <= 1 else -1
+    x += 0.3 if dtype.is_floating_point else 0
+    theirs = [torch.tensor(array).to(torch_dtype(dtype)) for array in (x, y)]
+    mine = [dlgrad.tensor(array).to(dtype) for array in (x, y)]
+    try:
+        expected = CALLS[name](torch, *theirs)
+    except Exception as error:
+        kind = next(k for k in type(error).__mro__ if k.__module__ == "builtins")
+        with pytest.raises(RuntimeError if kind is NotImplementedError else kind):
+            CALLS[name](dlgrad, *mine)
+        return
+    got = CALLS[name](dlgrad, *mine)
+    assert torch_dtype(got.dtype) is expected.dtype
+    tolerance = {"float16": 2e-3, "bfloat16": 1e-2}.get(dtype.name, 1e-6)
+    np.testing.assert_allclose(
+        np.array(got.double().tolist()), expected.double().numpy(), tolerance, tolerance
+    )
+
+
 # Errors ---------------------------------------------------------------------------------------
 
 WRONG: list[Any] = [
