@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING
 from dlgrad.activations import log_softmax, logsigmoid
 from dlgrad.apply import counting, where
 from dlgrad.base import node_of
+from dlgrad.capture import current_capture
 from dlgrad.dims import wrap_dim
 from dlgrad.dtype import FLOAT, int64, uint8
 from dlgrad.elementwise import abs, clamp, eq, le, log, mul, ne, neg, sub, xlogy
 from dlgrad.errors import DTypeError, ShapeError
+from dlgrad.host import export_numbers
+from dlgrad.ops import BufferOps
 from dlgrad.reductions import sum as sum_of
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
+
+MOST_CHECKED_LABELS = 4096
 
 
 def reduced(loss: Tensor, reduction: str) -> Tensor:
@@ -142,6 +147,28 @@ def _check_classes(name: str, input: Tensor, target: Tensor) -> None:
         )
 
 
+def _check_labels(target: Tensor, classes: int, ignore_index: int) -> None:
+    """IndexError for a label that is no class, where the labels are known already.
+
+    Labels that are not computed yet, or many, or on another device, are not waited for: a
+    wrong one among them makes the loss NaN.
+    """
+    storage = target._storage
+    if (
+        storage.node.op is not BufferOps.BUFFER
+        or storage.device != "cpu"
+        or storage.node.numel > MOST_CHECKED_LABELS
+        or current_capture() is not None
+    ):
+        return
+    for label in export_numbers(target):
+        if not 0 <= label < classes and label != ignore_index:
+            raise IndexError(
+                f"Target {label} is out of bounds: there are {classes} classes, 0 to "
+                f"{classes - 1}; use ignore_index={label} for targets that should not count"
+            )
+
+
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -151,10 +178,13 @@ def nll_loss(
 ) -> Tensor:
     """Minus the log-probability (from `log_softmax`, along dim 1) of the class in `target`.
 
-    `weight` has one number per class; a target of `ignore_index` counts for nothing.
+    `weight` has one number per class; a target of `ignore_index` counts for nothing.  Raises
+    IndexError for other targets that are no class; see `_check_labels`.
     """
     _check_classes("nll_loss", input, target)
     dim = _class_dim(input)
+    classes = input._shape[dim]
+    _check_labels(target, classes, ignore_index)
     label = target.unsqueeze(dim)
     number = counting(dim, int64, input._shape, node_of(input).device)
     chosen = eq(number, label)
@@ -164,6 +194,8 @@ def nll_loss(
         input = input * weight.reshape(shape)
     kept = ne(label, ignore_index)
     loss = neg(sum_of(where(chosen & kept, input, 0.0), dim))
+    is_class = le(0, target) & le(target, classes - 1)
+    loss = where(is_class | eq(target, ignore_index), loss, float("nan"))
     if reduction != "mean":
         return reduced(loss, reduction)
     if weight is None:
