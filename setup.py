@@ -25,6 +25,7 @@ setup(
     long_description_content_type="text/markdown",
     author="dlgrad developers",
     license="MIT",
+    package_dir={"": "."},  # makes an editable install a plain path, which any folder sees
     packages=[
         "dlgrad",
         "dlgrad.c_src",

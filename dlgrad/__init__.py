@@ -72,7 +72,7 @@ from dlgrad.tensor import Size, Tensor
 from dlgrad.version import __version__
 
 if TYPE_CHECKING:
-    from dlgrad import cuda, data, nn, optim, viz
+    from dlgrad import cuda, data, metal, nn, optim, viz
     from dlgrad.convolution import conv1d, conv2d, conv3d
     from dlgrad.normalization import batch_norm, dropout, group_norm, layer_norm
     from dlgrad.pooling import avg_pool1d, max_pool1d, max_pool2d
@@ -106,7 +106,7 @@ _LATER = {
     "max_pool2d": "pooling",
     "save": "serialization",
 }
-_LAZY = ("cuda", "data", "nn", "optim", "viz")
+_LAZY = ("cuda", "data", "metal", "nn", "optim", "viz")
 
 
 def __getattr__(name: str) -> Any:
@@ -132,7 +132,7 @@ __all__ = [
     "float64", "get_default_device", "get_default_dtype", "get_rng_state", "group_norm", "half",
     "iinfo", "inference_mode", "initial_seed", "int", "int16", "int32", "int64", "int8",
     "is_grad_enabled", "jit", "layer_norm", "load", "long", "manual_seed", "max_pool1d",
-    "max_pool2d", "nn", "no_grad", "optim", "promote_types", "save", "seed",
+    "max_pool2d", "metal", "nn", "no_grad", "optim", "promote_types", "save", "seed",
     "set_default_device", "set_default_dtype", "set_grad_enabled", "set_printoptions",
     "set_rng_state", "short", "synchronize", "uint16", "uint32", "uint64", "uint8", "viz",
     *_functions,

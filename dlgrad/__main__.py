@@ -25,6 +25,7 @@ from dlgrad.ops import ElementwiseOps
 from dlgrad.version import __version__
 
 PROGRAM = "python -m dlgrad"
+MOST_NAMED = 8  # entries that a message lists
 LENGTH = 100  # elements that the check of a device computes
 
 
@@ -160,9 +161,19 @@ def show_entry(name: str) -> int:
     entries = cache.entries()
     matches = [entry for entry in entries if entry.stem == name]
     matches = matches or [entry for entry in entries if entry.stem.startswith(name)]
-    if len(matches) != 1:
-        found = "\n".join(f"  {entry.stem}" for entry in matches) or "  none"
-        print(f"{PROGRAM}: {name!r} should name one entry; it names:\n{found}", file=sys.stderr)
+    if not matches:
+        print(
+            f"{PROGRAM}: no entry begins with {name!r}; `{PROGRAM} cache ls` lists all",
+            file=sys.stderr,
+        )
+        return 1
+    if len(matches) > 1:
+        found = "\n".join(f"  {entry.stem}" for entry in matches[-MOST_NAMED:])
+        print(
+            f"{PROGRAM}: {len(matches)} entries begin with {name!r}; name one of them, such as "
+            f"the last used\n{found}",
+            file=sys.stderr,
+        )
         return 1
     for key, value in matches[0].metadata.items():
         print(f"{key + ':':<14} {value}")

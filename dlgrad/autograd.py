@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 Target = Entry | TensorBase
 
-_NO_HISTORY = "element {} of tensors does not require grad and does not have a grad_fn"
+_NO_HISTORY = (
+    "element {} of tensors does not require grad and does not have a grad_fn; compute it from a "
+    "tensor with requires_grad=True, outside of no_grad() and without detach()"
+)
 
 
 # Modes ----------------------------------------------------------------------------------------

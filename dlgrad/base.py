@@ -125,7 +125,7 @@ def node_of(tensor: TensorBase) -> graph.Node:
         return storage.node
     node = tensor._node
     if node is None or tensor._node_version != storage.version:
-        node = graph.view(storage.node, view)
+        node = graph.view_on(storage.node, view)
         tensor._node = node
         tensor._node_version = storage.version
     return node

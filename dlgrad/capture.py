@@ -80,12 +80,16 @@ class Replay:
     """The recorded launches as one sequence.
 
     `inputs` and `outputs` are buffers of the capture that get other memory at each call of
-    `run`.
+    `run`.  `written` are the others that a replay overwrites, and `overwrites` says which of
+    the inputs it overwrites.
     """
 
     def __init__(self, runs: Sequence[Run], inputs: list[Buffer], outputs: list[Buffer]) -> None:
         if not runs:
-            raise CaptureError("the function under dlgrad.jit evaluated nothing")
+            raise CaptureError(
+                "the function under dlgrad.jit computed nothing that could be replayed; return a "
+                "tensor that it computes, or change one in place"
+            )
         self.backend: Backend = runs[0].plan.backend
         if any(run.plan.backend is not self.backend for run in runs):
             raise CaptureError(
@@ -103,7 +107,9 @@ class Replay:
         self.input_slots = [self.slots.get(id(buffer), -1) for buffer in inputs]
         self.output_slots = [self.slots[id(buffer)] for buffer in outputs]
         self.addresses = [buffer.address for buffer in self.buffers]
-        self.written = self.written_buffers(launches, outputs)
+        self.written = self.written_buffers(launches, [*inputs, *outputs])
+        overwritten = {id(buffer) for buffer in self.written_buffers(launches, outputs)}
+        self.overwrites = [id(buffer) in overwritten for buffer in inputs]
         self.read_first = self.buffers_read_first(launches)
         self.sequence = self.backend.prepare(launches)
 
@@ -132,9 +138,9 @@ class Replay:
             self.buffers.append(buffer)
         return number
 
-    def written_buffers(self, launches: list[Launch], outputs: list[Buffer]) -> list[Buffer]:
-        """The buffers that a replay overwrites, apart from the outputs."""
-        apart = {id(buffer) for buffer in outputs}
+    def written_buffers(self, launches: list[Launch], without: list[Buffer]) -> list[Buffer]:
+        """The buffers that a replay overwrites, apart from those in `without`."""
+        apart = {id(buffer) for buffer in without}
         written: dict[int, Buffer] = {}
         for launch in launches:
             for (slot, _), is_output in zip(launch.buffers, launch.outputs, strict=True):

@@ -232,12 +232,16 @@ def _check_channels(
 ) -> None:
     if groups <= 0:
         raise RuntimeError(f"non-positive groups is not supported, got groups={groups}")
-    if input._shape[1] != weight._shape[1] * groups or weight._shape[0] % groups:
+    if input._shape[1] != weight._shape[1] * groups:
         raise ShapeError(
             f"Given groups={groups}, weight of size {list(weight._shape)}, expected "
             f"input{list(input._shape)} to have {weight._shape[1] * groups} channels, but got "
-            f"{input._shape[1]} channels instead, or {weight._shape[0]} output channels that "
-            f"{groups} groups cannot share"
+            f"{input._shape[1]} channels instead"
+        )
+    if weight._shape[0] % groups:
+        raise ShapeError(
+            f"Given groups={groups}, weight of size {list(weight._shape)}: its "
+            f"{weight._shape[0]} output channels must be a multiple of the number of groups"
         )
     if bias is not None and bias._shape != (weight._shape[0],):
         raise ShapeError(

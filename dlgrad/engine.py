@@ -227,14 +227,20 @@ def find_target(root: Node, leaves: list[Node], members: set[int]) -> tuple[int,
 
 
 def has_other_readers(node: Node, members: set[int]) -> bool:
-    """Whether pending work outside of this graph needs the value of `node`, maybe by a view."""
+    """Whether pending work outside of this graph needs the value of `node`, maybe by a view.
+
+    A view of memory is left as it is when it is on the way, so a storage that shows one reads
+    the memory later, also where the view is part of this graph.
+    """
     for reference in node.readers or ():
         reader = reference()
         if reader is None or node not in reader.src:
             continue
         if id(reader) not in members:
             return True
-        if reader.op is MovementOps.VIEW and has_other_readers(reader, members):
+        if reader.op is MovementOps.VIEW and (
+            (node.is_realized and reader.is_held) or has_other_readers(reader, members)
+        ):
             return True
     return False
 

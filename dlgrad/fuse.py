@@ -286,8 +286,8 @@ class Fusion:
         for producer, view in self.producers(member):
             if self.group_of[id(producer)] != source:
                 continue
-            if producer.op is BufferOps.UPDATE:
-                return False
+            if producer.op is BufferOps.UPDATE or member is b.matmul:
+                return False  # an operand must be in memory before the matmul starts
             if id(producer) in a.outer_level:
                 if isinstance(member.op, ReduceOps):
                     return False

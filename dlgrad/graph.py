@@ -205,6 +205,17 @@ def view(src: Node, view: View) -> Node:
     return Node(MovementOps.VIEW, (src,), view, src.dtype, view.shape, src.device)
 
 
+def view_on(src: Node, shown: View) -> Node:
+    """`shown` over `src` itself, for a view that outlives the evaluation of `src`.
+
+    Where `src` is a view, one that skipped it would stand on what `src` was made from, which
+    nobody keeps once `src` is memory.
+    """
+    if src.op is MovementOps.VIEW:
+        return Node(MovementOps.VIEW, (src,), shown, src.dtype, shown.shape, src.device)
+    return view(src, shown)
+
+
 def reshape(src: Node, shape: Shape) -> Node:
     """The same elements in row-major order under another shape."""
     return src if src.shape == shape else view(src, View.contiguous(shape))

@@ -98,7 +98,7 @@ def flatten_nested(data: Any) -> tuple[list[Any], Shape]:
 
 def is_sequence(value: Any) -> bool:
     if isinstance(value, (str, bytes)):
-        raise TypeError(f"new(): invalid data type {type(value).__name__!r}")
+        raise _no_number(value)
     if isinstance(value, (list, tuple, range)):
         return True
     if isinstance(value, TensorBase):
@@ -120,7 +120,14 @@ def as_scalar(value: Any) -> Number:
         raise NotImplementedError("complex numbers are not supported")
     if hasattr(value, "__float__"):
         return float(value)
-    raise TypeError(f"cannot make a tensor of {value!r} ({type(value).__name__})")
+    raise _no_number(value)
+
+
+def _no_number(value: Any) -> TypeError:
+    return TypeError(
+        f"cannot make a tensor of {value!r} ({type(value).__name__}); give a number, a bool, an "
+        "array, or nested lists of them"
+    )
 
 
 def infer_dtype(values: list[Any]) -> DType:

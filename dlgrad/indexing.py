@@ -41,8 +41,8 @@ def _plain(index: Any) -> tuple[Any, ...]:
                 "Ellipsis work, and where(mask, a, b) selects by a mask"
             )
         raise TypeError(
-            "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "
-            f"valid indices (got {type(item).__name__})"
+            "an index is an int, a slice, None or Ellipsis (...), or a tuple of them, but got "
+            f"{item!r} ({type(item).__name__})"
         )
     return tuple(plain)
 

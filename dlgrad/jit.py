@@ -123,6 +123,9 @@ class Jit(Generic[P, R]):
         self.function = function
         self.reset()
 
+    def __repr__(self) -> str:
+        return f"<dlgrad.jit of {getattr(self.function, '__name__', self.function)}>"
+
     def reset(self) -> None:
         """Forgets the capture; the next call warms up, and the one after captures anew."""
         self.calls = 0
@@ -213,7 +216,10 @@ class Jit(Generic[P, R]):
     def check(self, structure: Any, tensors: list[TensorBase]) -> None:
         """CaptureError if anything differs from what was captured."""
         name = getattr(self.function, "__name__", "the function")
-        hint = "; call it without jit for such inputs, or call .reset() to capture it anew"
+        hint = (
+            "; for such inputs call its .function(...), which runs without jit, or call its "
+            ".reset() to capture it anew"
+        )
         for position, (tensor, expected) in enumerate(zip(tensors, self.signature, strict=False)):
             if signature(tensor) != expected:
                 raise CaptureError(
@@ -222,8 +228,9 @@ class Jit(Generic[P, R]):
                 )
         if structure_changed(structure, self.structure):
             raise CaptureError(
-                f"{name}: the arguments differ from the captured ones in structure or in a "
-                f"Python value: captured {self.structure!r}, now {structure!r}{hint}"
+                f"{name} was captured as {name}{show_arguments(self.structure)} and is now called "
+                f"as {name}{show_arguments(structure)}; Python values are fixed at the capture, "
+                f"so pass what varies as a tensor{hint}"
             )
         if grad_mode.enabled is not self.grad_enabled:
             raise CaptureError(
@@ -242,8 +249,8 @@ class Jit(Generic[P, R]):
     def play(self, tensors: Sequence[TensorBase]) -> R:
         assert self.replay is not None and self.capture is not None
         self.take_in_writes()
-        self.let_readers_finish()
         inputs = [self.input_memory(tensor) for tensor in tensors]
+        self.announce_writes(inputs)
         for refresh in self.capture.refreshes:
             refresh()
         backend = self.replay.backend
@@ -290,14 +297,23 @@ class Jit(Generic[P, R]):
             f"gradients add up); write into it instead (copy_(), zero_()), or call {name}.reset()"
         )
 
-    def let_readers_finish(self) -> None:
-        """Evaluates pending work that still has to read what the replay overwrites."""
+    def announce_writes(self, inputs: Sequence[Buffer]) -> None:
+        """Evaluates pending work that still has to read what the replay overwrites.
+
+        The storages that it overwrites count a version up, as after any other write.
+        """
         assert self.replay is not None
-        for memory in self.replay.written:
-            node = None if memory.shown_by is None else memory.shown_by()
-            if node is not None and engine.has_other_readers(node, set()):
-                realize(pending_storages())
-                return
+        written = list(self.replay.written)
+        for memory, is_written in zip(inputs, self.replay.overwrites, strict=True):
+            if is_written:
+                written.append(memory)
+        shown = [memory.shown_by() for memory in written if memory.shown_by is not None]
+        nodes = [node for node in shown if node is not None]
+        if any(engine.has_other_readers(node, set()) for node in nodes):
+            realize(pending_storages())
+        for node in nodes:
+            if node.is_held:
+                node.holder.version += 1
 
 
 def is_whole(tensor: TensorBase) -> bool:
@@ -315,6 +331,26 @@ def signature(tensor: TensorBase) -> tuple[Any, ...]:
 def show(expected: tuple[Any, ...]) -> str:
     shape, dtype, device = expected
     return f"{dtype.name}{list(shape)} on {device}"
+
+
+def show_arguments(structure: Any) -> str:
+    """What `flatten` made of (args, kwargs), as it looks in a call."""
+    _, ((_, args), (_, kwargs)) = structure
+    parts = [show_argument(value) for value in args]
+    return f"({', '.join(parts + [f'{key}={show_argument(value)}' for key, value in kwargs])})"
+
+
+def show_argument(structure: Any) -> str:
+    if structure is TensorBase:
+        return "<tensor>"
+    if isinstance(structure, tuple) and len(structure) == 2 and isinstance(structure[0], type):
+        kind, items = structure
+        if kind is dict:
+            pairs = (f"{key!r}: {show_argument(item)}" for key, item in items)
+            return f"{{{', '.join(pairs)}}}"
+        inner = ", ".join(map(show_argument, items))
+        return f"[{inner}]" if issubclass(kind, list) else f"({inner})"
+    return shorten(structure)
 
 
 def shorten(value: Any) -> str:

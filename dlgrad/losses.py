@@ -221,7 +221,7 @@ def cross_entropy(
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     dim = _class_dim(input)
     logs = log_softmax(input, dim)
-    if target.dtype.kind == FLOAT:
+    if target.dtype.kind == FLOAT and target.ndim >= input.ndim:
         return _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, dim)
     loss = nll_loss(logs, target, weight, ignore_index, reduction)
     if label_smoothing == 0.0:

@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from errno import ENOENT
 from typing import Any
 
 from dlgrad.dtype import (
@@ -240,6 +241,8 @@ def write_atomically(path: str, chunks: Iterable[bytes | memoryview]) -> None:
     in one step.  Raises OSError where the folder cannot be written.
     """
     folder, name = os.path.split(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(ENOENT, "the folder to write into does not exist", folder)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
     try:

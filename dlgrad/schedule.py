@@ -87,12 +87,15 @@ class Scheduler:
         self.order = order
 
     def last_update(self, node: Node) -> Node:
-        """The end of the chain of updates that starts with `node`."""
+        """The end of the chain of updates that starts with `node`, and share its memory.
+
+        A value that is read besides is kept, so the next update writes into a copy of it.
+        """
         while True:
             after = [
                 user for user in self.order if user.op is BufferOps.UPDATE and user.src[0] is node
             ]
-            if not after:
+            if not after or self.uses[id(node)] != 1:
                 return node
             node = after[0]
 

@@ -72,6 +72,10 @@ def save(
     is complete and on the disk: a kill at any moment leaves the old file or the new one.
     Raises TypeError for a leaf that cannot be saved, and OSError where writing fails.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            f"save(state, path) takes the path second, but got a {type(path).__name__} there"
+        )
     notes = dict(metadata or {})
     bad = [name for item in notes.items() for name in item if not isinstance(name, str)]
     if bad or TREE_KEY in notes:

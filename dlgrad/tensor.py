@@ -186,8 +186,6 @@ class Tensor(Methods):
 
     def numpy(self, *, force: builtins.bool = False) -> Any:
         """A NumPy array: over the same memory for a CPU tensor without strides, else a copy."""
-        import numpy
-
         if requires_grad(self) and not force:
             raise RuntimeError(
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
@@ -198,6 +196,13 @@ class Tensor(Methods):
                 f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to "
                 "copy the tensor to host memory first."
             )
+        try:
+            import numpy
+        except ModuleNotFoundError:
+            raise ModuleNotFoundError(
+                "numpy() needs NumPy, which is not installed; pip install numpy, or use tolist()",
+                name="numpy",
+            ) from None
         return numpy.asarray(self.detach())
 
     @property

@@ -115,17 +115,23 @@ def plot_curves(
     """Writes line charts, one under the other, as a PNG file.
 
     `charts` maps the title of each chart to its curves, and these map a name for the legend
-    to values (drawn at x = 0, 1, 2, ...) or to (x, y) pairs.  Values that are not finite
-    leave a gap.
+    to values (drawn at x = 0, 1, 2, ...) or to (x, y) pairs.  All charts share the x axis.
+    Values that are not finite leave a gap.
 
         plot_curves("curves.png", {"loss": {"train": losses, "test": [(110, 0.3), (220, 0.2)]}})
     """
     if not charts:
         raise ValueError("plot_curves needs at least one chart")
     canvas = Canvas(width, CHART_HEIGHT * len(charts))
-    for position, (title, curves) in enumerate(charts.items()):
-        points = {name: _points(curve) for name, curve in curves.items()}
-        _draw_chart(canvas, position * CHART_HEIGHT, title, points, x_label)
+    points = {
+        title: {name: _points(curve) for name, curve in curves.items()}
+        for title, curves in charts.items()
+    }
+    # All charts have one x axis, so that what happened at the same time is in one column.
+    finite = _finite_points(curve for curves in points.values() for curve in curves.values())
+    ends = _range([x for x, _ in finite], tight=True)[:2]
+    for position, (title, named) in enumerate(points.items()):
+        _draw_chart(canvas, position * CHART_HEIGHT, title, named, ends, x_label)
     write_png_bytes(path, canvas.width, canvas.height, 3, bytes(canvas.pixels))
 
 
@@ -139,13 +145,13 @@ def _draw_chart(
     top: int,
     title: str,
     curves: Mapping[str, list[tuple[float, float]]],
+    x_ends: tuple[float, float],
     x_label: str,
 ) -> None:
     left, right = MARGIN_LEFT, canvas.width - MARGIN_RIGHT
     upper, lower = top + MARGIN_TOP, top + CHART_HEIGHT - MARGIN_BOTTOM
-    finite = [p for points in curves.values() for p in points if _is_finite(p)]
-    x_low, x_high, _ = _range([x for x, _ in finite], tight=True)
-    y_low, y_high, _ = _range([y for _, y in finite], tight=False)
+    x_low, x_high = x_ends
+    y_low, y_high, _ = _range([y for _, y in _finite_points(curves.values())], tight=False)
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (x - x_low) / (x_high - x_low)
@@ -191,6 +197,10 @@ def _is_finite(point: tuple[float, float]) -> bool:
     return math.isfinite(point[0]) and math.isfinite(point[1])
 
 
+def _finite_points(curves: Iterable[list[tuple[float, float]]]) -> list[tuple[float, float]]:
+    return [point for points in curves for point in points if _is_finite(point)]
+
+
 def _finite_runs(points: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:
     """The curve in pieces, cut where a value is not finite."""
     runs: list[list[tuple[float, float]]] = [[]]
@@ -206,7 +216,7 @@ def _range(values: list[float], tight: bool) -> tuple[float, float, float]:
     """The ends of an axis that shows all `values`, and the step between its ticks."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if low == high:
-        spread = abs(low) / 10 or 1.0
+        spread = abs(low) / 100 or 1.0
         low, high = low - spread, high + spread
     step = _nice_step((high - low) / TICKS)
     if not tight:

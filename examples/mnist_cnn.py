@@ -8,6 +8,7 @@ missing, and without a network trains on digits that dlgrad draws itself.
 """
 
 import argparse
+import os
 import sys
 
 import dlgrad
@@ -109,9 +110,9 @@ def draw_mistakes(answers: list[int], digits: TensorDataset) -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", metavar="DIR", help="the folder with the MNIST files")
-    parser.add_argument("--epochs", type=int, default=5, metavar="N")
-    parser.add_argument("--batch-size", type=int, default=64, metavar="N")
-    parser.add_argument("--lr", type=float, default=0.01, metavar="X", help="the highest rate")
+    parser.add_argument("--epochs", type=int, default=5, metavar="N", help="(5)")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="(64)")
+    parser.add_argument("--lr", type=float, default=0.01, metavar="X", help="highest rate (0.01)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or metal")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--save", metavar="FILE", help="write the weights as safetensors")
@@ -120,6 +121,10 @@ def parse_arguments() -> argparse.Namespace:
     for name in ("epochs", "batch_size"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be 1 or more")
+    for name in ("save", "plot"):
+        folder = os.path.dirname(getattr(args, name) or "")
+        if folder and not os.path.isdir(folder):
+            parser.error(f"--{name}: there is no folder {folder}")
     return args
 
 

@@ -95,7 +95,7 @@ def test_show(folder, capsys):
         assert "cc first" in out
 
 
-@pytest.mark.parametrize(("name", "found"), [("third", "none"), ("", "  second-")])
+@pytest.mark.parametrize(("name", "found"), [("third", "cache ls"), ("", "  second-")])
 def test_show_wants_one_entry(folder, capsys, name, found):
     add("first")
     add("second")

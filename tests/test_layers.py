@@ -142,7 +142,7 @@ def test_pools():
         ),
         (nn.Identity(1, a=2), lambda x: x),
     ],
-    ids=repr,
+    ids=lambda part: repr(part) if isinstance(part, nn.Module) else "value",
 )
 def test_activations(layer, value):
     points = [-3.0, -0.5, 0.0, 0.25, 2.0]

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -164,3 +165,30 @@ def test_wheel() -> None:
         with zipfile.ZipFile(wheel) as archive:
             held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert held == {str(path.relative_to(ROOT)) for path in files}
+
+
+@pytest.mark.parametrize("room", ["cuda", "metal"])
+def test_rooms_say_whether_they_are_there(room: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dlgrad
+
+    def refuse(index: int) -> None:
+        raise dlgrad.DeviceError(f"no GPU {index}")
+
+    device = sys.modules["dlgrad.device"]  # dlgrad.device is the class
+    module = getattr(dlgrad, room)
+    monkeypatch.setattr(device, "_opened", {f"{room}:0": object()})
+    assert module.is_available() is True
+    monkeypatch.setattr(device, "_opened", {})
+    monkeypatch.setitem(sys.modules, f"dlgrad.{room}.backend", SimpleNamespace(open_backend=refuse))
+    assert module.is_available() is False
+
+
+def test_saving_names_the_missing_folder(tmp_path: Path) -> None:
+    import dlgrad
+
+    missing = tmp_path / "missing"
+    with pytest.raises(FileNotFoundError, match="folder") as caught:
+        dlgrad.save({"x": dlgrad.ones(1)}, missing / "weights.safetensors")
+    assert caught.value.filename == str(missing)
+    with pytest.raises(TypeError, match="path second"):
+        dlgrad.save("weights.safetensors", {"x": dlgrad.ones(1)})  # type: ignore[arg-type]

@@ -199,3 +199,11 @@ def test_draw_images():
     pair = viz.draw_images([image, image, image], ["4, read as 9", "b", "c"], columns=2)
     assert pair.splitlines() == ["4,   b", "█▄   █▄", " ▀▀   ▀▀", "c", "█▄", " ▀▀"]
     assert viz.draw_images([]) == ""
+
+
+def test_charts_share_the_x_axis(tmp_path, monkeypatch):
+    ends = []
+    monkeypatch.setattr(viz, "_draw_chart", lambda *arguments: ends.append(arguments[4]))
+    charts = {"loss": {"": [2.0, 1.0, 0.5]}, "accuracy": {"": [(4, 97.0)]}}
+    viz.plot_curves(str(tmp_path / "curves.png"), charts)
+    assert ends == [(0.0, 4.0), (0.0, 4.0)]
