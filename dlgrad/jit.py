@@ -410,7 +410,9 @@ def jit(function: Callable[P, R]) -> Jit[P, R]:
     Raises CaptureError when shapes, dtypes, devices or Python values differ from those
     captured (also values that the function reads from outside: numbers, strings, tensors by
     identity, the training mode of modules), and when the function moves data between Python
-    and the device.  `.reset()` captures anew.
+    and the device (from the second call on).  A smaller last batch is another shape:
+    `DataLoader(drop_last=True)` leaves it out.  `.reset()` captures anew, and `.function` is
+    the function without jit.
 
     What it cannot see: a Python value that is computed inside the function from something
     that changes, such as a clock or Python's own random numbers.
