@@ -25,6 +25,7 @@ def test_the_second_equal_step_uses_the_plan_of_the_first():
 
 
 def test_a_number_that_varies_compiles_once_more_and_never_again():
+    engine.clear_plans()  # another test may have made this number vary already
     x = dlgrad.randn(7).realize()
     programs = []
     for factor in (0.5, 0.25, 0.125, 4.0, 8.0):
