@@ -15,12 +15,14 @@ from dlgrad.group import (
     is_identity,
     permutation,
     read,
+    serial_dims,
     squeeze,
     squeezed_dims,
     squeezed_strides,
+    written_shape,
 )
-from dlgrad.ops import BufferOps, MatrixOps, ReduceOps, is_elementwise
-from dlgrad.shape import Shape, View
+from dlgrad.ops import BufferOps, IndexOps, MatrixOps, ReduceOps, is_alone, is_elementwise
+from dlgrad.shape import View
 from dlgrad.simplify import is_computed
 
 # A kernel with more members is cut: compilers slow down, and registers run out long before.
@@ -81,7 +83,7 @@ class Fusion:
             chosen = self.new_group(node)
         group = self.group(chosen)
         self.join(node, group, chosen, producers)
-        if is_elementwise(node.op):
+        if is_elementwise(node.op) or node.op is IndexOps.GATHER:
             for number in numbers if self.optimize else ():
                 if number != chosen and self.can_merge(number, chosen):
                     self.merge(number, chosen)
@@ -107,10 +109,10 @@ class Fusion:
             group = Group(squeeze(node.shape), matmul=node)
         elif isinstance(node.op, ReduceOps):
             group = Group(squeeze(node.src[0].shape), squeezed_dims(node))
-        elif node.op is BufferOps.UPDATE:
-            group = Group(squeeze(node.src[1].shape))
+        elif is_alone(node.op):
+            group = Group(squeeze(written_shape(node)), serial_dims(node), alone=node)
         else:
-            group = Group(squeeze(node.shape))
+            group = Group(squeeze(written_shape(node)))
         self.groups.append(group)
         return len(self.groups) - 1
 
@@ -120,7 +122,7 @@ class Fusion:
         if isinstance(node.op, ReduceOps):
             group.reduced = squeezed_dims(node)
             group.outer_level.add(id(node))
-        elif group.reduced and squeeze(self.written_shape(node)) != group.full:
+        elif group.reduced and squeeze(written_shape(node)) != group.full:
             group.outer_level.add(id(node))
         if group.matmul is not None and group.order is None and node is not group.matmul:
             group.order = self.matmul_order(node, group, producers)
@@ -132,11 +134,6 @@ class Fusion:
             if other != number:
                 group.needs.add(other)
 
-    @staticmethod
-    def written_shape(node: Node) -> Shape:
-        """The shape of the values that `node` computes: for an UPDATE, of what it writes."""
-        return node.src[1].shape if node.op is BufferOps.UPDATE else node.shape
-
     def refusal(self, node: Node, number: int, producers: list[tuple[Node, View]]) -> str:
         """Why `node` cannot join group `number`; empty if it can."""
         group = self.group(number)
@@ -144,12 +141,16 @@ class Fusion:
             return "fusion is off"
         if node.op is MatrixOps.MATMUL:
             return "a matmul reads its operands many times"
+        if is_alone(node.op) or group.alone is not None:
+            return "it goes through its elements in order"
         if len(group.members) >= MOST_MEMBERS:
             return f"the kernel has {MOST_MEMBERS} operations already"
         if node.op is BufferOps.UPDATE:
             base, _ = read(node.src[0])
             if self.group_of.get(id(base)) == number:
                 return "the memory it writes into must be complete"
+        if node.op is IndexOps.GATHER and self.group_of.get(id(node.src[0])) == number:
+            return "the memory it reads from must be complete"
         for producer, _ in producers:
             if producer.op is BufferOps.UPDATE and self.group_of[id(producer)] == number:
                 return "an update writes its values to other places than it computes them"
@@ -182,7 +183,7 @@ class Fusion:
     def elementwise_refusal(
         self, node: Node, group: Group, number: int, producers: list[tuple[Node, View]]
     ) -> str:
-        shape = squeeze(self.written_shape(node))
+        shape = squeeze(written_shape(node))
         at_full = shape == group.full
         if not at_full and not (group.reduced and shape == group.outer):
             return "the shapes of the loops differ"
@@ -266,6 +267,8 @@ class Fusion:
         a, b = self.group(source), self.group(goal)
         if a.matmul is not None or a.full != b.full:
             return False
+        if a.alone is not None or b.alone is not None:
+            return False
         if b.matmul is not None and not self.fits_epilogue(a):
             return False
         if a.reduced and b.reduced and a.reduced != b.reduced:
@@ -288,10 +291,12 @@ class Fusion:
                 continue
             if producer.op is BufferOps.UPDATE or member is b.matmul:
                 return False  # an operand must be in memory before the matmul starts
+            if member.op is IndexOps.GATHER and producer is member.src[0]:
+                return False
             if id(producer) in a.outer_level:
                 if isinstance(member.op, ReduceOps):
                     return False
-                if squeeze(self.written_shape(member)) == b.full:
+                if squeeze(written_shape(member)) == b.full:
                     if squeezed_strides(view) != a.row_strides() or view.offset:
                         return False
                 elif not is_identity(view, producer):

@@ -11,16 +11,18 @@ from __future__ import annotations
 import weakref
 from typing import Any, NamedTuple
 
-from dlgrad.dtype import BOOL, DType, bool_
+from dlgrad.dtype import BOOL, DType, bool_, int64
 from dlgrad.ops import (
     OPS,
     BufferOps,
     ElementwiseOps,
+    IndexOps,
     MatrixOps,
     MovementOps,
     Op,
     ReduceOps,
     Result,
+    SerialOps,
 )
 from dlgrad.shape import Shape, View
 
@@ -107,6 +109,38 @@ class Contraction(NamedTuple):
     m: int
     n: int
     k: int
+
+
+class Layout(NamedTuple):
+    """How the axes of an index belong to the dimensions of what it indexes.
+
+    `axes` has for every axis of the index the dimension that it walks, or -1 for the axis that
+    counts the places.  `indexed` are the dimensions that the index replaces: of one, it holds
+    the positions; of several, the sums of positions times row-major strides.
+    """
+
+    axes: tuple[int, ...]
+    indexed: tuple[int, ...]
+
+    @property
+    def dim(self) -> int:
+        """The axis that counts the places."""
+        return self.axes.index(-1)
+
+
+class Places(NamedTuple):
+    """How an index finds elements: at offset + sum(i * stride) + index * step.
+
+    `view` (over the row-major elements of the memory) has the shape of the index, and stride 0
+    along `dim`, the dimension that the index replaces; an index is from 0 to `count` - 1.
+    `combine` says what a scatter does with the element that is there; None: overwrites it.
+    """
+
+    view: View
+    dim: int
+    step: int
+    count: int
+    combine: ReduceOps | None = None
 
 
 def buffer(memory: Any, dtype: DType, shape: Shape, device: str) -> Node:
@@ -226,6 +260,48 @@ def matmul(a: Node, b: Node, dims: Contraction) -> Node:
     batch_m = dims.batch + dims.m
     shape = a.shape[:batch_m] + b.shape[dims.batch + dims.k :]
     return Node(MatrixOps.MATMUL, (a, b), dims, a.dtype, shape, a.device)
+
+
+def places(view: View, layout: Layout, shape: Shape, combine: ReduceOps | None = None) -> Places:
+    """The places of an index of `shape` in the values that `view` shows."""
+    strides = tuple(0 if axis < 0 else view.strides[axis] for axis in layout.axes)
+    steps = [view.strides[dim] for dim in layout.indexed]
+    sizes = [view.shape[dim] for dim in layout.indexed]
+    seen = View(shape, strides, view.offset)
+    if len(steps) == 1:
+        return Places(seen, layout.dim, steps[0], sizes[0], combine)
+    last = sum((size - 1) * step for size, step in zip(sizes, steps, strict=True))
+    return Places(seen, layout.dim, 1, last + 1 if min(sizes) else 0, combine)
+
+
+def gather(src: Node, index: Node, layout: Layout) -> Node:
+    """The elements of `src` that `index` names, in the shape of the index."""
+    memory, view = src, View.contiguous(src.shape)
+    if src.op is MovementOps.VIEW and len(layout.indexed) == 1:
+        memory, view = src.src[0], src.arg
+    where = places(view, layout, index.shape)
+    return Node(IndexOps.GATHER, (memory, index), where, src.dtype, index.shape, src.device)
+
+
+def scatter(
+    base: Node, values: Node, index: Node, layout: Layout, combine: ReduceOps | None
+) -> Node:
+    """`base` with `values` written (or combined) where `index` names, first to last along
+    `layout.dim`; values and index have one shape."""
+    where = places(View.contiguous(base.shape), layout, index.shape, combine)
+    return Node(
+        IndexOps.SCATTER, (base, values, index), where, base.dtype, base.shape, base.device
+    )
+
+
+def scan(src: Node, dim: int, op: ReduceOps | str) -> Node:
+    """The result of `op` over all elements up to each one along `dim`."""
+    return Node(SerialOps.SCAN, (src,), (dim, op), src.dtype, src.shape, src.device)
+
+
+def argsort(src: Node, dim: int, descending: bool) -> Node:
+    """The int64 places along `dim` that would put `src` in order; equal elements stay in order."""
+    return Node(SerialOps.ARGSORT, (src,), (dim, descending), int64, src.shape, src.device)
 
 
 def toposort(roots: list[Node]) -> list[Node]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dlgrad.graph import Node
-from dlgrad.ops import MovementOps
+from dlgrad.ops import WRITERS, IndexOps, MovementOps
 from dlgrad.shape import Shape, View, contiguous_strides
 
 
@@ -49,6 +49,20 @@ def squeezed_dims(node: Node) -> frozenset[int]:
     return frozenset(kept.index(dim) for dim in node.arg)
 
 
+def serial_dims(node: Node) -> frozenset[int]:
+    """The dimension that a node of its own kernel goes through in order, squeezed as above."""
+    dim = node.arg.dim if node.op is IndexOps.SCATTER else node.arg[0]
+    shape = written_shape(node)
+    if shape[dim] == 1:
+        return frozenset()
+    return frozenset({sum(size != 1 for size in shape[:dim])})
+
+
+def written_shape(node: Node) -> Shape:
+    """The shape of the values that `node` computes: of a writer, of what it writes."""
+    return node.src[1].shape if node.op in WRITERS else node.shape
+
+
 def permutation(view: View, producer: Node) -> tuple[int, ...] | None:
     """The order of producer's squeezed dimensions that `view` shows, or None."""
     sizes = squeeze(producer.shape)
@@ -69,6 +83,7 @@ class Group:
     full: Shape
     reduced: frozenset[int] = frozenset()  # dimensions of `full`
     matmul: Node | None = None
+    alone: Node | None = None  # the one member, of an op that is not fused with anything
     # For a matmul: dimension order[i] of its squeezed result is dimension i of `full`.
     order: tuple[int, ...] | None = None
     members: list[Node] = field(default_factory=list)

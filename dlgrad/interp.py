@@ -18,6 +18,7 @@ from dlgrad.errors import VerifyError
 from dlgrad.kernel import (
     Accumulate,
     Accumulator,
+    Assign,
     Caps,
     Counter,
     Expr,
@@ -87,10 +88,15 @@ class Run:
     # Expressions
 
     def size(self, size: Size) -> int:
-        return self.integers[size] if isinstance(size, str) else size
+        return self.integer(size) if isinstance(size, str) else size
+
+    def integer(self, name: str) -> int:
+        """A size, an axis, or a computed number."""
+        number: int = self.integers[name] if name in self.integers else self.values[name]
+        return number
 
     def place(self, index: Index) -> int:
-        terms = (self.integers[axis] * self.size(stride) for axis, stride in index.terms)
+        terms = (self.integer(axis) * self.size(stride) for axis, stride in index.terms)
         return self.size(index.offset) + sum(terms)
 
     def index_of(self, access: Load | Store) -> int:
@@ -130,6 +136,8 @@ class Run:
             self.values[stmt.name] = initial if stmt.lanes == 1 else [initial] * stmt.lanes
         elif isinstance(stmt, Accumulate):
             self.accumulate(stmt)
+        elif isinstance(stmt, Assign):
+            self.assign(stmt)
         else:
             memory = self.memory[stmt.buffer]
             value = convert(self.value(stmt.value), stmt.value.dtype, memory.dtype)
@@ -149,6 +157,13 @@ class Run:
             places, key = self.values[stmt.name], self.integers[stmt.lane]  # type: ignore
         values = [places[key], self.value(stmt.value)]
         places[key] = apply(COMBINE[stmt.op], values, dtype, dtype)
+
+    def assign(self, stmt: Assign) -> None:
+        value = self.value(stmt.value)
+        if stmt.lane:
+            self.values[stmt.name][self.integers[stmt.lane]] = value
+        else:
+            self.values[stmt.name] = value
 
 
 def run_kernel(

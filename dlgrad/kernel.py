@@ -6,8 +6,10 @@ over fused element-wise and reduce work, and `Gemm`, the matmul template with fu
 and consumers.  Both take at launch: the addresses of their buffers, a list of 64-bit integers
 (sizes, strides, offsets) and a list of doubles (constants that change from call to call).
 
-Every index is affine: offset + sum(axis * stride).  A stride or an extent is either a number
-fixed in the text or the name of an integer parameter.
+Every index is offset + sum(axis * stride).  A stride or an extent is either a number fixed in
+the text or the name of an integer parameter.  In the place of an axis there may be a computed
+number, the name of an int64 value in scope: so a kernel gathers, scatters and sorts.  Such an
+index is in range too: what could leave the memory is clamped before it is used.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ Size = int | str  # a number fixed in the text, or the name of an integer parame
 class Index:
     """A place in a buffer, counted in elements: offset + sum(axis * stride)."""
 
-    terms: tuple[tuple[str, Size], ...]  # (axis name, stride), strides are never 0
+    terms: tuple[tuple[str, Size], ...]  # (axis or int64 value, stride), strides are never 0
     offset: Size = 0
 
 
@@ -114,6 +116,8 @@ class LoopKind(Enum):
 class Loop:
     """for axis in range(extent): body.
 
+    The extent of a SERIAL loop may also be the name of an int64 value in scope.
+
     With `tile = (outer, length)` the loop covers one tile of a longer axis: it runs
     min(length, extent - outer * length) times, and an index names both axes.
     """
@@ -154,6 +158,15 @@ class Accumulate:
 
 
 @dataclass(frozen=True)
+class Assign:
+    """name = value, for an `Accumulator` that is used as a plain variable; `lane` as in Local."""
+
+    name: str
+    value: Expr
+    lane: str | None = None
+
+
+@dataclass(frozen=True)
 class Store:
     """Writes `value` to an element of parameter `buffer`; converts to the parameter's dtype.
 
@@ -167,7 +180,7 @@ class Store:
     access: int = -1
 
 
-Stmt = Loop | Let | Accumulator | Accumulate | Store
+Stmt = Loop | Let | Accumulator | Accumulate | Assign | Store
 
 
 # Kernels --------------------------------------------------------------------------------------

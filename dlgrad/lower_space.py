@@ -11,8 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from math import prod
 
-from dlgrad.dtype import DType
-from dlgrad.graph import Node
+from dlgrad.dtype import DType, bool_, int64
+from dlgrad.graph import Node, Places
 from dlgrad.group import Group, read, squeezed_strides
 from dlgrad.kernel import (
     Alu,
@@ -43,7 +43,7 @@ from dlgrad.lower_values import (
     shapes_note,
     structure_hash,
 )
-from dlgrad.ops import OPS, BufferOps, ReduceOps
+from dlgrad.ops import OPS, BufferOps, ElementwiseOps, IndexOps, ReduceOps
 from dlgrad.schedule import Schedule
 from dlgrad.shape import Shape, View
 
@@ -194,7 +194,11 @@ class LoopSpace(Values):
         return found
 
     def store_access(self, node: Node) -> Access:
-        view = node.arg if node.op is BufferOps.UPDATE else View.contiguous(node.shape)
+        view = View.contiguous(node.shape)
+        if node.op is BufferOps.UPDATE:
+            view = node.arg
+        elif node.op is IndexOps.SCATTER:
+            view = node.arg.view
         return self.access(memory_of(node), self.frame_strides(view), view.offset, node.dtype)
 
     def load(self, memory: Node, view: View, dtype: DType) -> Expr:
@@ -217,6 +221,38 @@ class LoopSpace(Values):
         if self.collecting:
             return Literal(0, dtype)
         return CounterExpr(self.index(access), dtype)
+
+    # Computed places ----------------------------------------------------------------------------
+
+    def gather(self, memory: Node, places: Places, index: Expr, dtype: DType) -> Expr:
+        view = places.view
+        access = self.access(memory, self.frame_strides(view), view.offset, memory.dtype)
+        if self.collecting:
+            return Literal(0, load_dtype(dtype))
+        place, is_inside = self.found_place(index, places.count, access.name)
+        where = self.computed_index(access, place, places)
+        load = Load(self.parameter(memory), where, load_dtype(dtype))
+        return Alu(ElementwiseOps.WHERE, (is_inside, load, nothing(load.dtype)), load.dtype)
+
+    def found_place(self, index: Expr, count: int, word: str) -> tuple[Local, Expr]:
+        """`index` clamped into 0 to `count` - 1, named, and whether it was there before."""
+        size = CounterExpr(Index((), self.size(self.fresh(f"{word}_count"), count)), int64)
+        scope = self.scope_for(index)
+        given = self.let(scope, object(), self.fresh(f"{word}_index"), index)
+        top = Alu(ElementwiseOps.SUB, (size, Literal(1, int64)), int64)
+        low = Alu(ElementwiseOps.MAXIMUM, (given, Literal(0, int64)), int64)
+        clamped = Alu(ElementwiseOps.MINIMUM, (low, top), int64)
+        place = self.let(scope, object(), self.fresh(f"{word}_place"), clamped)
+        return place, Alu(ElementwiseOps.EQ, (given, place), bool_)
+
+    def computed_index(self, access: Access, place: Local, places: Places) -> Index:
+        """Where `place` is in the memory of `access`."""
+        index = self.index(access)
+        step: Size = places.step
+        if abs(step) > SMALL_STRIDE:
+            step = self.size(self.fresh(f"{access.name}_step"), places.step)
+        terms = index.terms if step == 0 else (*index.terms, (place.name, step))
+        return Index(terms, index.offset)
 
     # Values -------------------------------------------------------------------------------------
 
@@ -275,10 +311,15 @@ class LoopSpace(Values):
             return any(self.reads_inner(source) for source in expr.src)
         if isinstance(expr, (Load, CounterExpr)):
             assert expr.index is not None
-            return any(axis in inner_axes for axis, _ in expr.index.terms)
+            inner_names = inner_axes | self.inner_names()
+            return any(axis in inner_names for axis, _ in expr.index.terms)
         if isinstance(expr, Local):
-            return expr in self.inner.known.values()
+            return expr.name in self.inner_names()
         return False
+
+    def inner_names(self) -> set[str]:
+        """The values that have a name in the inner block only."""
+        return {stmt.name for stmt in self.inner.body if isinstance(stmt, Let)}
 
     def let(self, scope: Scope, key: object, name: str, expr: Expr) -> Local:
         local = Local(name, expr.dtype)
@@ -424,7 +465,7 @@ class LoopSpace(Values):
             names,
             dtypes,
             body,
-            self.caps.group_size > 1 and has_inner_loop(body),
+            self.is_cooperative(body),
         )
         elements = prod(self.group.full)
         flops = elements * sum(OPS[node.op].cost for node in self.group.members)
@@ -441,6 +482,10 @@ class LoopSpace(Values):
             moved,
             [m for m, p in zip(self.memories, self.parameters, strict=True) if p.is_output],
         )
+
+    def is_cooperative(self, body: tuple[Stmt, ...]) -> bool:
+        """Whether a group of threads should share the loops inside one iteration."""
+        return self.caps.group_size > 1 and has_inner_loop(body)
 
     def bytes_moved(self) -> int:
         total = 0
@@ -464,6 +509,13 @@ class LoopSpace(Values):
         reduced = [axis.name for axis in self.axes if axis.reduced]
         over = f", reduced over {', '.join(reduced)}" if reduced else ""
         return f"{ops}{over}: {', '.join(places)}"
+
+
+def nothing(dtype: DType) -> Literal:
+    """What is read outside of a memory: NaN, or 0 where the dtype has none."""
+    if dtype.is_floating_point:
+        return Literal(float("nan"), dtype)
+    return Literal(False if dtype is bool_ else 0, dtype)
 
 
 def has_inner_loop(body: tuple[Stmt, ...]) -> bool:

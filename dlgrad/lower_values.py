@@ -12,12 +12,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from dlgrad.dtype import BOOL, DType
-from dlgrad.graph import Node
+from dlgrad.graph import Node, Places
 from dlgrad.group import Group, read
 from dlgrad.kernel import Alu, Expr, Gemm, Kernel, Literal, Scalar
 from dlgrad.ops import (
+    WRITERS,
     BufferOps,
     ElementwiseOps,
+    IndexOps,
     MatrixOps,
     ReduceOps,
     is_elementwise,
@@ -26,6 +28,7 @@ from dlgrad.ops import (
 from dlgrad.schedule import Schedule
 from dlgrad.shape import View
 from dlgrad.simplify import ScalarParameter
+from dlgrad.stores import needs_memory
 
 
 class Scratch:
@@ -56,8 +59,8 @@ class KernelCall:
 
 
 def memory_of(node: Node) -> Node:
-    """The node whose memory holds the value of `node`: updates share that of their base."""
-    while node.op is BufferOps.UPDATE:
+    """The node whose memory holds the value of `node`: writers share that of their base."""
+    while node.op in WRITERS:
         node = node.src[0]
     return node
 
@@ -99,6 +102,10 @@ class Values(ABC):
     def counter(self, view: View, dtype: DType) -> Expr:
         """The row-major index of the element that `view` shows in the current frame."""
 
+    def gather(self, memory: Node, places: Places, index: Expr, dtype: DType) -> Expr:
+        """The element at the place that `index` names."""
+        raise AssertionError("the scheduler keeps computed places out of this kind of kernel")
+
     @abstractmethod
     def member(self, node: Node, view: View) -> Expr:
         """The value of a node of this group."""
@@ -139,11 +146,13 @@ class Values(ABC):
 
     def compute(self, node: Node, view: View | None) -> Expr:
         """The operation of `node` on its sources, all seen through `view`."""
-        # An update reads nothing of the memory it writes into, which has a shape of its own.
-        read_here = node.src[1:] if node.op is BufferOps.UPDATE else node.src
+        # A writer reads nothing of the memory it writes into, which has a shape of its own.
+        read_here = node.src[1:] if needs_memory(node) else node.src
         sources = tuple(self.value(source, view) for source in read_here)
+        if node.op is IndexOps.GATHER:
+            return self.gather(memory_of(node.src[0]), node.arg, sources[0], node.dtype)
         if not is_elementwise(node.op):
-            return sources[-1]  # COPY and UPDATE repeat their last source
+            return sources[0]  # COPY and UPDATE repeat a source; an op by itself computes with it
         assert isinstance(node.op, ElementwiseOps)
         dtype = load_dtype(node.dtype)
         if node.op is ElementwiseOps.CAST:

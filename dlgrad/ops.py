@@ -90,7 +90,22 @@ class MatrixOps(Enum):
     MATMUL = "matmul"  # arg: Contraction, see graph.py
 
 
-Op = BufferOps | ElementwiseOps | ReduceOps | MovementOps | MatrixOps
+class IndexOps(Enum):
+    """Elements at computed places; the index is int64.  What is outside is read as NaN (as 0 by
+    integers) and not written."""
+
+    GATHER = "gather"  # (memory, index); arg: Places, see graph.py
+    SCATTER = "scatter"  # src 0 with src 1 written at the places src 2, in order; arg: Places
+
+
+class SerialOps(Enum):
+    """Whole rows along one dimension, by an algorithm that goes through them in order."""
+
+    SCAN = "scan"  # results so far; arg: (dimension, ReduceOps or "logsumexp")
+    ARGSORT = "argsort"  # places in stable order, NaN as the largest; arg: (dim, descending)
+
+
+Op = BufferOps | ElementwiseOps | ReduceOps | MovementOps | MatrixOps | IndexOps | SerialOps
 
 
 class Result(Enum):
@@ -182,7 +197,20 @@ OPS: dict[Op, OpInfo] = {
     _R.MIN: OpInfo(1, bools=True),
     MovementOps.VIEW: OpInfo(1, bools=True, cost=0),
     MatrixOps.MATMUL: OpInfo(2, cost=1000),
+    IndexOps.GATHER: OpInfo(2, Result.GIVEN, bools=True, cost=4),
+    IndexOps.SCATTER: OpInfo(3, Result.GIVEN, bools=True, cost=8),
+    # The derivatives of scans have rows by name: they depend on what is scanned.
+    SerialOps.SCAN: OpInfo(1, bools=True, cost=2, differentiable=False),
+    SerialOps.ARGSORT: OpInfo(1, Result.GIVEN, bools=True, cost=200, differentiable=False),
 }
+
+# Ops whose result lies in the memory of their first source: they write into what is there.
+WRITERS = (BufferOps.UPDATE, IndexOps.SCATTER)
+
+
+def is_alone(op: Op) -> bool:
+    """True for ops that are a kernel by themselves: nothing is fused with them."""
+    return op is IndexOps.SCATTER or isinstance(op, SerialOps)
 
 
 def is_elementwise(op: Op) -> bool:

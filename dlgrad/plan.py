@@ -18,6 +18,7 @@ from dlgrad.helpers import debug_print
 from dlgrad.kernel import Caps
 from dlgrad.lower import lower_loops
 from dlgrad.lower_matmul import lower_matmul
+from dlgrad.lower_serial import lower_serial
 from dlgrad.lower_values import KernelCall, memory_of
 from dlgrad.memory import FREE, NEW, Lifetime, place
 from dlgrad.ops import BufferOps
@@ -125,6 +126,8 @@ class PlanBuilder:
         for group in result.groups:
             if group.matmul is not None:
                 calls.append(lower_matmul(group, result, self.caps))
+            elif group.alone is not None:
+                calls += lower_serial(group, result, self.caps)
             else:
                 calls += lower_loops(group, result, self.caps)
         if config.VERIFY.value:

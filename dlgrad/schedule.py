@@ -14,7 +14,7 @@ from dlgrad import graph
 from dlgrad.fuse import Fusion
 from dlgrad.graph import Node
 from dlgrad.group import Group, read
-from dlgrad.ops import OPS, BufferOps, MatrixOps, is_elementwise
+from dlgrad.ops import OPS, WRITERS, BufferOps, MatrixOps, is_elementwise
 from dlgrad.simplify import CHEAP, is_computed
 from dlgrad.stores import Stores
 
@@ -68,11 +68,11 @@ class Scheduler:
     # Updates and prologues --------------------------------------------------------------------
 
     def prepare_updates(self) -> None:
-        """Gives every UPDATE a base that it may overwrite: its own, fresh, or a granted buffer."""
+        """Gives every writer a base that it may overwrite: its own, fresh, or a granted buffer."""
         order: list[Node] = []
         for node in self.order:
-            if node.op is BufferOps.UPDATE:
-                base, value = node.src
+            if node.op in WRITERS:
+                base = node.src[0]
                 owned = base.op is BufferOps.EMPTY or (
                     is_computed(base) and self.uses[id(base)] == 1
                 )
@@ -82,7 +82,7 @@ class Scheduler:
                     duplicate = graph.copy(base)
                     self.uses[id(duplicate)] = 1
                     order.append(duplicate)
-                    node.src = (duplicate, value)
+                    node.src = (duplicate, *node.src[1:])
             order.append(node)
         self.order = order
 
@@ -93,7 +93,7 @@ class Scheduler:
         """
         while True:
             after = [
-                user for user in self.order if user.op is BufferOps.UPDATE and user.src[0] is node
+                user for user in self.order if user.op in WRITERS and user.src[0] is node
             ]
             if not after or self.uses[id(node)] != 1:
                 return node

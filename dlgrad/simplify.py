@@ -20,6 +20,7 @@ from dlgrad.ops import (
     OPS,
     BufferOps,
     ElementwiseOps,
+    IndexOps,
     MatrixOps,
     MovementOps,
     ReduceOps,
@@ -104,6 +105,8 @@ class Simplifier:
             return self.unique(graph.reduce(op, src[0], dims))
         if op is MatrixOps.MATMUL:
             src = tuple(self.operand(source) for source in src)
+        if op is IndexOps.GATHER:
+            src = (self.memory(src[0]), src[1])
         if is_elementwise(op):
             kept = self.identity(node, src)
             if kept is not None:
@@ -114,6 +117,12 @@ class Simplifier:
         """A matmul reads memory: a counter becomes memory first."""
         base = source.src[0] if source.op is MovementOps.VIEW else source
         return self.unique(graph.copy(source)) if base.op is BufferOps.IOTA else source
+
+    def memory(self, source: Node) -> Node:
+        """Something that can be read at any place."""
+        if source.op is BufferOps.BUFFER or is_computed(source):
+            return source
+        return self.unique(graph.copy(source))
 
     def rewrite_iota(self, node: Node) -> Node:
         """A counter along one dimension, as a view of a one-dimensional counter."""

@@ -10,10 +10,21 @@ from collections import Counter
 
 from dlgrad.fuse import Fusion
 from dlgrad.graph import Node
-from dlgrad.group import Group, is_identity, read, squeeze
-from dlgrad.ops import OPS, BufferOps, is_elementwise
+from dlgrad.group import Group, is_identity, read, squeeze, written_shape
+from dlgrad.ops import OPS, WRITERS, BufferOps, IndexOps, is_elementwise
 from dlgrad.shape import View
 from dlgrad.simplify import CHEAP, is_computed
+
+
+def needs_memory(node: Node) -> bool:
+    """Whether the first source of `node` has to be in memory: it is written into, or read from
+    at any place."""
+    return node.op in WRITERS or node.op is IndexOps.GATHER
+
+
+def memory_read(node: Node, memory: Node) -> bool:
+    """Whether a gather takes its elements, and not only its index, from `memory`."""
+    return node.src[0] is memory
 
 
 class Stores:
@@ -42,7 +53,7 @@ class Stores:
         Walks from the roots down, so that the readers of a node are known when it is reached.
         """
         kept = {id(root) for root in self.roots}
-        kept |= {id(node.src[0]) for node in self.order if node.op is BufferOps.UPDATE}
+        kept |= {id(node.src[0]) for node in self.order if needs_memory(node)}
         outside: dict[int, list[tuple[int, View]]] = {}  # readers in other groups
         stored: set[int] = set()
         repeated: set[int] = set(self.inlined)
@@ -56,8 +67,8 @@ class Stores:
                 places = readers
             else:
                 home = self.group_of[key]
-                places = [(home, View.contiguous(self.fusion.written_shape(node)))]
-                if key in kept or node.op is BufferOps.UPDATE:
+                places = [(home, View.contiguous(written_shape(node)))]
+                if key in kept or node.op in WRITERS:
                     stored.add(key)
                 elif readers:
                     total = chain_cost[key] + OPS[node.op].cost
@@ -90,9 +101,12 @@ class Stores:
     ) -> None:
         """Notes who reads `producer` from outside its group when `node` is computed in `places`."""
         home = self.group_of.get(id(producer))
-        is_base = node.op is BufferOps.UPDATE and producer is node.src[0]
+        is_base = needs_memory(node) and producer is node.src[0]
         for number, through in places:
             if number == home and number == self.group_of.get(id(node)) and not is_base:
+                continue
+            if is_base:
+                outside.setdefault(id(producer), []).append((number, view))
                 continue
             moved = through.compose(view) if id(node) not in self.inlined else view
             outside.setdefault(id(producer), []).append((number, moved or view))
@@ -161,7 +175,7 @@ class Stores:
                     readers.setdefault(id(memory), []).append((number, node, view))
         for root in self.roots:
             target = self.targets.get(id(root))
-            if target is None or id(root) in self.granted or root.op is BufferOps.UPDATE:
+            if target is None or id(root) in self.granted or root.op in WRITERS:
                 continue
             if target in self.granted.values():
                 continue
@@ -173,8 +187,10 @@ class Stores:
             for number, node, view in readers.get(id(target), []):
                 if number != home:
                     waits.add(number)
-                elif node is group.matmul or id(node) in self.inlined:
+                elif node in (group.matmul, group.alone) or id(node) in self.inlined:
                     safe = False  # operands are read many times
+                elif node.op is IndexOps.GATHER and memory_read(node, target):
+                    safe = False  # at any place
                 elif not is_identity(view, target) or squeeze(target.shape) != squeeze(root.shape):
                     safe = False
             if safe and not any(self.fusion.reaches(number, home) for number in waits):

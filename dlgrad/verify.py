@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from dlgrad.dtype import BOOL, FLOAT, DType, bool_, uint32, uint64
+from dlgrad.dtype import BOOL, FLOAT, DType, bool_, int64, uint32, uint64
 from dlgrad.errors import VerifyError
 from dlgrad.graph import Node, toposort
 from dlgrad.kernel import (
     Accumulate,
     Accumulator,
     Alu,
+    Assign,
     Counter,
     Expr,
     Gemm,
@@ -37,11 +38,13 @@ from dlgrad.ops import (
     OPS,
     BufferOps,
     ElementwiseOps,
+    IndexOps,
     MatrixOps,
     MovementOps,
     Op,
     ReduceOps,
     Result,
+    SerialOps,
 )
 from dlgrad.shape import View
 
@@ -73,6 +76,12 @@ def dtype_problem(op: Op, sources: Sequence[DType], result: DType) -> str:
     operands = list(sources)
     if op is E.WHERE and operands.pop(0) is not bool_:
         return f"the condition of where is {sources[0].name}, not bool"
+    if isinstance(op, IndexOps):
+        if operands.pop() is not int64:
+            return f"the index of {op.value} is {sources[-1].name}, not int64"
+        if any(dtype is not result for dtype in operands):
+            return f"{op.value} gives {result.name}"
+        return ""
     if op is E.PHILOX:
         fits = all(dtype is uint64 for dtype in operands) and result is uint32
         return "" if fits else "philox takes two uint64 and gives uint32"
@@ -137,8 +146,18 @@ class _Checker:
         known = size in self.sizes if isinstance(size, str) else True
         self.require(known, f"size {size!r} is not an integer parameter")
 
+    @staticmethod
+    def computed_numbers(scope: _Scope) -> set[str]:
+        """The names of the int64 values in scope, which may stand where an axis stands."""
+        numbers = {name for name, dtype in scope.lets.items() if dtype is int64}
+        return numbers | {
+            name
+            for name, (variable, _) in scope.accumulators.items()
+            if variable.dtype is int64 and variable.lanes == 1
+        }
+
     def index(self, index: Index, scope: _Scope) -> None:
-        axes = {loop.axis for loop in scope.loops}
+        axes = {loop.axis for loop in scope.loops} | self.computed_numbers(scope)
         for axis, stride in index.terms:
             self.require(axis in axes, f"axis {axis!r} is used outside its loop")
             self.require(stride != 0, f"the stride of axis {axis!r} is 0")
@@ -237,7 +256,7 @@ class _Checker:
             self.require(stmt.lanes >= 1, f"{stmt.name!r} has {stmt.lanes} lanes")
             self.new_name(stmt.name, scope)
             scope.accumulators[stmt.name] = (stmt, len(scope.loops))
-        elif isinstance(stmt, Accumulate):
+        elif isinstance(stmt, (Accumulate, Assign)):
             self.accumulate(stmt, scope)
         else:
             self.store(stmt, scope)
@@ -250,7 +269,8 @@ class _Checker:
         self.require(name not in taken, f"{name!r} is set twice")
 
     def loop(self, stmt: Loop, scope: _Scope) -> None:
-        self.size(stmt.extent)
+        if stmt.kind is not LoopKind.SERIAL or stmt.extent not in self.computed_numbers(scope):
+            self.size(stmt.extent)
         self.new_name(stmt.axis, scope)
         if stmt.tile is not None:
             outer, length = stmt.tile
@@ -262,12 +282,13 @@ class _Checker:
             self.require(kinds <= {LoopKind.PARALLEL}, f"{stmt.axis!r} is parallel inside another")
         self.block(stmt.body, replace(scope, loops=(*scope.loops, stmt)))
 
-    def accumulate(self, stmt: Accumulate, scope: _Scope) -> None:
+    def accumulate(self, stmt: Accumulate | Assign, scope: _Scope) -> None:
         self.expr(stmt.value, scope)
         self.require(stmt.name in scope.accumulators, f"{stmt.name!r} is no accumulator here")
         accumulator, depth = scope.accumulators[stmt.name]
         same = stmt.value.dtype is accumulator.dtype
-        self.require(same, f"{stmt.value.dtype.name} is added to {stmt.name!r}")
+        verb = "added" if isinstance(stmt, Accumulate) else "assigned"
+        self.require(same, f"{stmt.value.dtype.name} is {verb} to {stmt.name!r}")
         self.lane(accumulator, stmt.lane, scope)
         for loop in scope.loops[depth:]:
             shared = loop.kind in (LoopKind.PARALLEL, LoopKind.LANES) and loop.axis != stmt.lane
@@ -332,6 +353,11 @@ def _node_problem(node: Node) -> str:
         if node.arg.overlaps_itself:
             return f"{node.arg} overlaps itself"
         return _view_problem(node.arg, base, value)
+    if isinstance(node.op, IndexOps):
+        return _places_problem(node)
+    if isinstance(node.op, SerialOps):
+        known = 0 <= node.arg[0] < len(node.shape) and shapes == [node.shape]
+        return "" if known else f"dimension {node.arg[0]} of {shapes}"
     if node.op is MatrixOps.MATMUL:
         return _matmul_problem(node)
     if node.op is BufferOps.IOTA and not 0 <= node.arg < len(node.shape):
@@ -347,6 +373,22 @@ def _view_problem(view: View, memory: Node, shown: Node) -> str:
     low, high = view.span
     if low < 0 or high >= memory.numel:
         return f"{view} shows elements {low} to {high} of {memory.numel}"
+    return ""
+
+
+def _places_problem(node: Node) -> str:
+    memory, index, places = node.src[0], node.src[-1], node.arg
+    if places.view.shape != index.shape or places.view.strides[places.dim] != 0:
+        return f"{places} of an index of {index.shape}"
+    if node.op is IndexOps.SCATTER and (
+        memory.shape != node.shape or node.src[1].shape != index.shape
+    ):
+        return f"{node.src[1].shape} scattered by {index.shape} into {memory.shape}"
+    low, high = places.view.span
+    last = places.step * max(places.count - 1, 0)
+    low, high = low + min(last, 0), high + max(last, 0)
+    if index.numel and not (low >= 0 and high < memory.numel):
+        return f"{places} is outside of {memory.numel} elements"
     return ""
 
 

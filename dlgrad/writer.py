@@ -18,6 +18,7 @@ from dlgrad.kernel import (
     Accumulate,
     Accumulator,
     Alu,
+    Assign,
     Counter,
     Expr,
     Index,
@@ -298,6 +299,8 @@ class Statements:
         elif isinstance(stmt, Accumulate):
             self.name_loads(stmt.value)
             self.accumulate(stmt)
+        elif isinstance(stmt, Assign):
+            self.assign(stmt)
         else:
             self.loop(stmt)
 
@@ -351,6 +354,19 @@ class Statements:
                 return
             value, dtype = (key, _PRIMARY), _key_type(dtype)
         self.combine(name, stmt.op, dtype, value)
+
+    def assign(self, stmt: Assign) -> None:
+        self.name_loads(stmt.value)
+        name = self.expressions.name(stmt.name)
+        target = f"{name}[{stmt.lane}]" if stmt.lane else name
+        self.line(f"{target} = {self.expressions.text(stmt.value)[0]};")
+        # What was loaded from a place that the variable counts is another element now.
+        loaded = self.expressions.loaded
+        self.expressions.loaded = {
+            load: known
+            for load, known in loaded.items()
+            if load.index is None or all(axis != stmt.name for axis, _ in load.index.terms)
+        }
 
     def combine(self, name: str, op: ReduceOps, dtype: DType, value: Text) -> None:
         combined = self.expressions.apply(COMBINE[op], dtype, [(name, _PRIMARY), value])[0]

@@ -7,6 +7,7 @@ shows as a difference.  Element-wise primitives have their definition in `dlgrad
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from typing import Any
@@ -16,7 +17,15 @@ from dlgrad.base import TensorBase, node_of
 from dlgrad.dtype import BOOL, DType, float32, unpack_values
 from dlgrad.graph import Contraction, Node, toposort
 from dlgrad.host import nested
-from dlgrad.ops import BufferOps, ElementwiseOps, MatrixOps, MovementOps, ReduceOps
+from dlgrad.ops import (
+    BufferOps,
+    ElementwiseOps,
+    IndexOps,
+    MatrixOps,
+    MovementOps,
+    ReduceOps,
+    SerialOps,
+)
 from dlgrad.shape import View
 
 Values = list[Any]
@@ -64,6 +73,12 @@ def compute(node: Node, sources: list[Values]) -> Values:
         for place, value in zip(places(node.arg), sources[1], strict=True):
             result[place] = value
         return result
+    if isinstance(op, IndexOps):
+        return at_places(node, sources)
+    if op is SerialOps.SCAN:
+        return scan(node, sources[0])
+    if op is SerialOps.ARGSORT:
+        return argsort(node, sources[0])
     if op is BufferOps.COPY:
         return sources[0]
     if op is BufferOps.BUFFER:
@@ -107,6 +122,70 @@ def reduce(op: ReduceOps, node: Node, source: Values) -> Values:
         key = tuple(0 if dim in dims else i for dim, i in enumerate(index))
         groups[key].append(value)
     return [combine(op, group, node.dtype) for group in groups.values()]
+
+
+def at_places(node: Node, sources: list[Values]) -> Values:
+    """A gather or a scatter, element by element in the order of the index."""
+    where, index = node.arg, sources[-1]
+    start = round_to(math.nan if node.dtype.is_floating_point else 0, node.dtype)
+    result = list(sources[0]) if node.op is IndexOps.SCATTER else [start] * node.numel
+    for number, (base, i) in enumerate(zip(places(where.view), index, strict=True)):
+        if not 0 <= i < where.count:
+            continue
+        place = base + i * where.step
+        if node.op is IndexOps.GATHER:
+            result[number] = sources[0][place]
+        elif where.combine is None:
+            result[place] = sources[1][number]
+        else:
+            result[place] = combine(where.combine, [result[place], sources[1][number]], node.dtype)
+    return result
+
+
+def rows(shape: tuple[int, ...], dim: int) -> list[list[int]]:
+    """The row-major numbers of the elements of every row along `dim`."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for number, index in enumerate(indices(shape)):
+        found.setdefault(index[:dim] + index[dim + 1 :], []).append(number)
+    return list(found.values())
+
+
+def scan(node: Node, source: Values) -> Values:
+    dim, op = node.arg
+    result = list(source)
+    for row in rows(node.shape, dim):
+        values = [source[place] for place in row]
+        for count, place in enumerate(row):
+            if op == "logsumexp":
+                result[place] = log_sum_exp(values[: count + 1])
+            else:
+                result[place] = combine(op, values[: count + 1], node.dtype)
+    return result
+
+
+def log_sum_exp(values: Values) -> float:
+    top = max(values) if all(value == value for value in values) else math.nan
+    if math.isinf(top):
+        return top
+    return top + math.log(sum(math.exp(value - top) for value in values))
+
+
+def argsort(node: Node, source: Values) -> Values:
+    dim, descending = node.arg
+    result = [0] * node.numel
+    for row in rows(node.shape, dim):
+        keys = [(source[place] != source[place], source[place]) for place in row]
+        order = sorted(range(len(row)), key=functools.cmp_to_key(
+            lambda a, b: compare(keys[a], keys[b], descending)))  # fmt: skip
+        for place, position in zip(row, order, strict=True):
+            result[place] = position
+    return result
+
+
+def compare(a: tuple[bool, Any], b: tuple[bool, Any], descending: bool) -> int:
+    """-1, 0 or 1, with NaN as the largest number."""
+    order = a[0] - b[0] if a[0] or b[0] else (a[1] > b[1]) - (a[1] < b[1])
+    return -order if descending else order
 
 
 def combine(op: ReduceOps, values: Values, dtype: DType) -> Any:
