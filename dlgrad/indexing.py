@@ -1,16 +1,18 @@
 """`x[...]`: reading gives a view, writing goes through one.
 
-Floor 6.  Indices are ints, slices with positive steps, None, Ellipsis, and tuples of them.
+Floor 6.  Ints, slices with positive steps, None and Ellipsis make views, as here; tensors, lists
+and masks among them go to `advanced.py`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dlgrad.advanced import read_at, write_at
 from dlgrad.apply import as_number, constant, node_as, same_device, to_device
 from dlgrad.base import TensorBase, make, make_view, requires_grad, view_of
 from dlgrad.dims import wrap_dim
-from dlgrad.dtype import BOOL
+from dlgrad.dtype import BOOL, FLOAT
 from dlgrad.errors import ShapeError
 from dlgrad.movement import move_by
 from dlgrad.shape import View
@@ -22,32 +24,34 @@ if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
 
-def _plain(index: Any) -> tuple[Any, ...]:
-    """The index as a tuple of ints, slices, None and Ellipsis; NotImplementedError for others."""
+def _items(index: Any) -> tuple[tuple[Any, ...], bool]:
+    """The index as a tuple, with tensors for lists and masks, and whether there are any."""
     items = index if isinstance(index, tuple) else (index,)
-    plain = []
+    plain: list[Any] = []
+    advanced = False
     for item in items:
         if item is None or item is Ellipsis or isinstance(item, slice) or type(item) is int:
             plain.append(item)
             continue
-        is_scalar = not getattr(item, "shape", ()) and not isinstance(item, (list, range))
-        is_bool = isinstance(item, bool) or getattr(getattr(item, "dtype", None), "kind", 9) == BOOL
-        if is_scalar and not is_bool and hasattr(item, "__index__"):
-            plain.append(item.__index__())
+        if isinstance(item, TensorBase):
+            if item._shape or item.dtype.kind in (BOOL, FLOAT):
+                advanced = True
+                plain.append(item)
+                continue
+        elif isinstance(item, bool) or hasattr(item, "__len__"):
+            advanced = True
+            plain.append(item)
             continue
-        if is_bool or isinstance(item, (TensorBase, list, range)) or hasattr(item, "dtype"):
-            raise NotImplementedError(
-                "indexing with tensors, lists or masks is not there yet; ints, slices, None and "
-                "Ellipsis work, and where(mask, a, b) selects by a mask"
+        if not hasattr(item, "__index__"):
+            raise TypeError(
+                "an index is an int, a slice, None, Ellipsis (...), a list, or a tensor of ints "
+                f"or bools, or a tuple of them, but got {item!r} ({type(item).__name__})"
             )
-        raise TypeError(
-            "an index is an int, a slice, None or Ellipsis (...), or a tuple of them, but got "
-            f"{item!r} ({type(item).__name__})"
-        )
-    return tuple(plain)
+        plain.append(item.__index__())
+    return tuple(plain), advanced
 
 
-def _places(items: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
+def places_of(items: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
     """The items, one per dimension or None: Ellipsis filled up, every number checked."""
     used = sum(1 for item in items if item is not None and item is not Ellipsis)
     if used > len(shape):
@@ -85,7 +89,7 @@ def _places(items: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
     return places
 
 
-def _apply(places: list[Any], view: View) -> View:
+def apply_places(places: list[Any], view: View) -> View:
     dim = 0
     for place in places:
         if place is None:
@@ -103,14 +107,21 @@ def _apply(places: list[Any], view: View) -> View:
 
 def getitem(x: Tensor, index: Any) -> Tensor:
     """The view of `x` that `index` names."""
-    places = _places(_plain(index), x._shape)
-    return move_by(x, lambda view: _apply(places, view))
+    items, advanced = _items(index)
+    if advanced:
+        return read_at(x, items, places_of, apply_places)
+    places = places_of(items, x._shape)
+    return move_by(x, lambda view: apply_places(places, view))
 
 
 def setitem(x: Tensor, index: Any, value: Any) -> None:
     """Writes `value` (a tensor or a number, broadcast and converted) through `x[index]`."""
-    places = _places(_plain(index), x._shape)
-    target = make_view(x, _apply(places, view_of(x)))
+    items, advanced = _items(index)
+    if advanced:
+        write_at(x, items, value, places_of, apply_places)
+        return
+    places = places_of(items, x._shape)
+    target = make_view(x, apply_places(places, view_of(x)))
     assign(target, value)
 
 

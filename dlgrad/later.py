@@ -1,0 +1,89 @@
+"""Functions and methods whose modules are imported when they are first used.
+
+Floor 6.  `import dlgrad` has to be quick, so only what nearly every program needs is imported
+with it.  The rest is listed here by module; the package finds functions through `FUNCTIONS`,
+and `later` stands for a method in its class until it is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+FUNCTIONS: dict[str, str] = {
+    name: module
+    for module, names in {
+        "advanced": "index_put",
+        "arrangements": "combinations repeat_interleave",
+        "choices": "multinomial randperm",
+        "convolution": "conv1d conv2d conv3d",
+        "dropping": "dropout",
+        "func": "vmap",
+        "gathers": (
+            "gather index_add index_copy index_fill index_reduce index_select masked_fill put "
+            "scatter scatter_add scatter_reduce take take_along_dim"
+        ),
+        "masks": "argwhere masked_scatter masked_select nonzero",
+        "normalization": "batch_norm group_norm layer_norm",
+        "order_statistics": (
+            "bincount histc median mode nanmedian nanquantile quantile unravel_index"
+        ),
+        "pooling": "avg_pool1d max_pool1d max_pool2d",
+        "scans": (
+            "cummax cummin cumprod cumsum cumulative_trapezoid diff logcumsumexp trapezoid trapz"
+        ),
+        "sampling": "bernoulli normal",
+        "serialization": "load save",
+        "sorting": (
+            "argsort bucketize kthvalue msort searchsorted sort topk unique "
+            "unique_consecutive"
+        ),
+        "trigonometry": (
+            "acos acosh asin asinh atan atan2 atanh cosh sinc sinh tan"
+        ),
+        "arithmetic": (
+            "angle copysign deg2rad float_power fmax fmin frexp gcd heaviside hypot lcm ldexp "
+            "nan_to_num positive rad2deg sgn"
+        ),
+        "error_functions": "erfc erfinv",
+        "gamma_functions": "digamma lgamma mvlgamma polygamma",
+        "bessel": "i0",
+        "special": "logit",
+        "norms": "dist norm renorm",
+        "statistics": "corrcoef cov",
+    }.items()
+    for name in names.split()
+}
+
+
+def find(module: str, name: str) -> Any:
+    """The function `name` of a module of dlgrad."""
+    return getattr(importlib.import_module(f"dlgrad.{module}"), name)
+
+
+class later:
+    """A method that is `name` of `module` (by default under its own name).
+
+    The first access puts the function in its place.  With `in_place` it is the method that
+    writes the function's result into the tensor; its own name ends in an underscore then.
+    """
+
+    def __init__(self, module: str, name: str = "", in_place: bool = False) -> None:
+        self.module = module
+        self.name = name
+        self.in_place = in_place
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.attribute = name
+        if not self.name:
+            self.name = name.rstrip("_") if self.in_place else name
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        function = find(self.module, self.name)
+        if self.in_place:
+            from dlgrad.inplace import in_place
+
+            function = in_place(function)
+        holder = next(cls for cls in owner.__mro__ if self.attribute in cls.__dict__)
+        setattr(holder, self.attribute, function)
+        return function if instance is None else function.__get__(instance, owner)
