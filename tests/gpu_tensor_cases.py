@@ -254,3 +254,28 @@ def test_double_precision() -> None:
     if float64 in dtypes():
         x = dlgrad.tensor([1.0, 3.0], dtype=float64, device=DEVICE)
         assert (x / 3).tolist() == [1 / 3, 1.0]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.gather(1, x.argsort(1)),
+        lambda x: x.scatter_add(0, (x * 100).long().abs() % 5, x),
+        lambda x: x.cumsum(0) + x.cumsum(1),
+        lambda x: x.logcumsumexp(1),
+        lambda x: x.sort(0, descending=True).values,
+        lambda x: x[:, [0, 0, 3]],
+    ],
+    ids=["gather", "scatter_add", "cumsum", "logcumsumexp", "sort", "index"],
+)
+def test_computed_places(function: Callable[[Tensor], Tensor]) -> None:
+    check(function, (5, 70))
+
+
+def test_places_outside_of_the_memory() -> None:
+    """Nothing is waited for on a GPU: what is outside reads NaN and writes nothing."""
+    x = dlgrad.tensor([1.0, 2.0, 3.0], device=DEVICE)
+    place = dlgrad.tensor([2, 7, -9], device=DEVICE)
+    first, *rest = x.gather(0, place).tolist()
+    assert first == 3 and all(math.isnan(value) for value in rest)
+    assert x.scatter_add(0, place, x).tolist() == [1, 2, 4]

@@ -28,7 +28,8 @@ def compiled(device: str, source: str, *, races: bool = False, traps: bool = Fal
     folder = build.build_folder() / build.source_digest()
     image = folder / f"{key}.image"
     if not image.exists():
-        text, part = folder / f"{key}.source", folder / f"{key}.{os.getpid()}"
+        part = folder / f"{key}.{os.getpid()}"
+        text = folder / f"{key}.{os.getpid()}.source"
         text.write_text(source)
         if device == "cuda":
             command = [variables["DLGRAD_NVCC"], "-cubin", "-arch=sm_90"]
