@@ -10,8 +10,9 @@ import os
 import secrets
 import sys
 import threading
+from collections.abc import Iterator
 from types import TracebackType
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 # Where the system has no such notion the flag is 0.
 _NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
@@ -21,21 +22,47 @@ _BINARY: int = getattr(os, "O_BINARY", 0)
 def write_atomically(path: str, data: bytes, mode: int = 0o600) -> None:
     """Makes `path` hold `data`: readers see the old file or the new one, never a part.
 
-    The new file is written beside the old one under a name of its own and renamed.  Raises
-    OSError, leaving nothing behind, where that is not possible.
+    Raises OSError, leaving nothing behind, where that is not possible.
+    """
+    with atomic_file(path, mode) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: str, mode: int = 0o600, lasting: bool = False) -> Iterator[BinaryIO]:
+    """A file to write that takes the name `path` at the end of the block, or else vanishes.
+
+    The new file is written beside the old one under a name of its own and renamed.  With
+    `lasting` it is on the disk before it takes the name, so that not even a power cut leaves
+    a part of it.  Raises OSError, leaving nothing behind, where that is not possible.
     """
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name[:60]}.{os.getpid()}.{secrets.token_hex(6)}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY
     descriptor = os.open(temporary, flags, mode)
     try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
+        with open(descriptor, "w+b") as file:
+            yield file
+            if lasting:
+                file.flush()
+                os.fsync(descriptor)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):  # the folder itself may be gone
             os.unlink(temporary)
         raise
+    if lasting:
+        _sync_folder(folder or ".")
+
+
+def _sync_folder(folder: str) -> None:
+    """Forces a new name to the disk, where folders can be opened for that."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 class ForkSafeLock:
@@ -96,6 +123,14 @@ def use_color(stream: TextIO) -> bool:
     try:
         return stream.isatty()
     except (AttributeError, ValueError):  # no stream at all, or a closed one
+        return False
+
+
+def is_live_terminal(stream: TextIO) -> bool:
+    """Whether `stream` is a terminal on which a line can be redrawn in place."""
+    try:
+        return stream.isatty() and os.environ.get("TERM") != "dumb"
+    except (AttributeError, ValueError):
         return False
 
 

@@ -9,12 +9,8 @@ allocated or used: a file is untrusted input.  Tensors stand above, in `serializ
 from __future__ import annotations
 
 import json
-import os
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from errno import ENOENT
 from typing import Any
 
 from dlgrad.dtype import (
@@ -34,9 +30,9 @@ from dlgrad.dtype import (
     uint64,
 )
 from dlgrad.errors import FileFormatError
+from dlgrad.mapped import MAX_DIMENSIONS, quote
 
 MAX_HEADER_BYTES = 100_000_000
-MAX_DIMENSIONS = 64
 MAX_SIZE = (1 << 63) - 1
 ALIGNMENT = 64  # where the data of a written file begins, so that it can be used in place
 
@@ -128,7 +124,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in fields if names.count(name) > 1)
-        raise FileFormatError(f"its header has the key {_quote(twice)} twice")
+        raise FileFormatError(f"its header has the key {quote(twice)} twice")
     return fields
 
 
@@ -139,7 +135,7 @@ def _check_metadata(metadata: Any) -> dict[str, str]:
 
 
 def _check_entry(name: str, fields: Any) -> Entry:
-    who = f"tensor {_quote(name)}"
+    who = f"tensor {quote(name)}"
     if not isinstance(fields, dict) or set(fields) != {"dtype", "shape", "data_offsets"}:
         raise FileFormatError(f"{who} needs exactly dtype, shape and data_offsets")
     dtype_name, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
@@ -147,16 +143,16 @@ def _check_entry(name: str, fields: Any) -> Entry:
     if dtype is None:
         known = ", ".join(DTYPE_OF_NAME)
         raise FileFormatError(
-            f"{who} has the dtype {_quote(dtype_name)}; the dtypes read here are {known}"
+            f"{who} has the dtype {quote(dtype_name)}; the dtypes read here are {known}"
         )
     if not _are_sizes(shape) or len(shape) > MAX_DIMENSIONS:
         raise FileFormatError(
-            f"{who} has the shape {_quote(shape)}; at most {MAX_DIMENSIONS} sizes are expected, "
+            f"{who} has the shape {quote(shape)}; at most {MAX_DIMENSIONS} sizes are expected, "
             "each a whole number from 0 to 2**63 - 1"
         )
     if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise FileFormatError(
-            f"{who} has the data_offsets {_quote(offsets)}; [begin, end] is expected"
+            f"{who} has the data_offsets {quote(offsets)}; [begin, end] is expected"
         )
     begin, end = offsets
     nbytes = dtype.itemsize
@@ -183,7 +179,7 @@ def _check_tiling(entries: Mapping[str, Entry], nbytes: int) -> None:
         if entry.begin != position:
             kind = "a hole" if entry.begin > position else "an overlap"
             raise FileFormatError(
-                f"there is {kind} before tensor {_quote(name)}, which begins at byte "
+                f"there is {kind} before tensor {quote(name)}, which begins at byte "
                 f"{entry.begin} of the data where {position} is expected"
             )
         position = entry.end
@@ -191,12 +187,6 @@ def _check_tiling(entries: Mapping[str, Entry], nbytes: int) -> None:
         raise FileFormatError(
             f"its tensors take {position} bytes of data, but the file holds {nbytes}"
         )
-
-
-def _quote(value: Any) -> str:
-    """A value from a file for a message: escaped, and never long."""
-    text = ascii(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 # Writing --------------------------------------------------------------------------------------
@@ -232,44 +222,6 @@ def header_bytes(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> b
             f"a header of {len(text)} bytes is too long: the format allows {MAX_HEADER_BYTES}"
         )
     return len(text).to_bytes(8, "little") + text
-
-
-def write_atomically(path: str, chunks: Iterable[bytes | memoryview]) -> None:
-    """Writes `chunks` so that `path` holds either its old contents or all of the new.
-
-    The bytes go to a new file in the same folder, are forced to the disk, and take the name
-    in one step.  Raises OSError where the folder cannot be written.
-    """
-    folder, name = os.path.split(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(ENOENT, "the folder to write into does not exist", folder)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-    try:
-        with open(descriptor, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _sync_folder(folder)
-
-
-_BINARY = getattr(os, "O_BINARY", 0)
-
-
-def _sync_folder(folder: str) -> None:
-    """Forces the new name to the disk, where folders can be opened for that."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def check_names(names: Sequence[str]) -> None:

@@ -11,8 +11,8 @@ from itertools import accumulate
 from typing import Any
 
 from dlgrad.errors import ShapeError
+from dlgrad.mapped import tensor_bytes, tensor_from_bytes
 from dlgrad.random import Generator, permutation
-from dlgrad.serialization import tensor_bytes, tensor_from_bytes
 from dlgrad.tensor import Tensor
 
 
@@ -27,6 +27,33 @@ class Dataset:
 
     def __iter__(self) -> Iterator[Any]:
         return (self[index] for index in range(len(self)))
+
+    def __add__(self, other: Any) -> Dataset:
+        """The samples of both, one after another."""
+        return ConcatDataset([self, other])
+
+
+class IterableDataset(Dataset):
+    """The base of datasets that can only be iterated: subclasses define `__iter__()`.
+
+    With several workers each of them iterates a copy; `get_worker_info()` in `__iter__` says
+    which worker it is, so that each can hand out its own share.
+    """
+
+    def __getitem__(self, index: int) -> Any:
+        raise TypeError(f"{type(self).__name__} can be iterated, not indexed")
+
+    def __iter__(self) -> Iterator[Any]:
+        raise NotImplementedError(f"{type(self).__name__} must define __iter__()")
+
+    def __len__(self) -> int:
+        raise TypeError(f"{type(self).__name__} has no length: define __len__() if it has one")
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __add__(self, other: Any) -> ChainDataset:
+        return ChainDataset([self, other])
 
 
 class RowGatherer:
@@ -64,6 +91,12 @@ class TensorDataset(Dataset):
         self.tensors = tensors
         self._gatherers = [RowGatherer(tensor) for tensor in tensors]
 
+    def __repr__(self) -> str:
+        columns = ", ".join(
+            f"{tensor.dtype.name} {list(tensor.shape[1:])}" for tensor in self.tensors
+        )
+        return f"TensorDataset({len(self)} samples of {columns})"
+
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
         return tuple(tensor[index] for tensor in self.tensors)
 
@@ -72,7 +105,7 @@ class TensorDataset(Dataset):
 
     def gather(self, indices: Sequence[int]) -> list[Tensor]:
         """The samples `indices` as one batch: a tensor for each tensor of the dataset."""
-        _check_indices(indices, len(self))
+        check_indices(indices, len(self))
         return [gatherer.gather(indices) for gatherer in self._gatherers]
 
 
@@ -92,7 +125,7 @@ class Subset(Dataset):
         return len(self.indices)
 
     def _gather(self, indices: Sequence[int]) -> Any:
-        _check_indices(indices, len(self))
+        check_indices(indices, len(self))
         return self.dataset.gather([self.indices[i] for i in indices])
 
 
@@ -103,12 +136,14 @@ class ConcatDataset(Dataset):
         self.datasets = list(datasets)
         if not self.datasets:
             raise ValueError("ConcatDataset needs at least one dataset")
+        if any(isinstance(dataset, IterableDataset) for dataset in self.datasets):
+            raise TypeError("ConcatDataset needs datasets with indices; use ChainDataset")
         self.cumulative_sizes = list(accumulate(len(dataset) for dataset in self.datasets))
 
     def __getitem__(self, index: int) -> Any:
         if index < 0:
             index += len(self)
-        _check_indices([index], len(self))
+        check_indices([index], len(self))
         start = 0
         for dataset, end in zip(self.datasets, self.cumulative_sizes, strict=True):
             if index < end:
@@ -120,12 +155,48 @@ class ConcatDataset(Dataset):
         return self.cumulative_sizes[-1]
 
 
+class StackDataset(Dataset):
+    """Sample i holds sample i of each dataset: a tuple, or a dict where they are named."""
+
+    def __init__(self, *datasets: Any, **named: Any) -> None:
+        if bool(datasets) == bool(named):
+            raise ValueError("StackDataset needs datasets, either all named or none")
+        self.datasets: Any = named or datasets
+        sizes = [len(dataset) for dataset in named.values() or datasets]
+        if len(set(sizes)) > 1:
+            raise ValueError(f"the datasets of a StackDataset differ in length: {sizes}")
+        self._size = sizes[0]
+
+    def __getitem__(self, index: int) -> Any:
+        if isinstance(self.datasets, dict):
+            return {name: dataset[index] for name, dataset in self.datasets.items()}
+        return tuple(dataset[index] for dataset in self.datasets)
+
+    def __len__(self) -> int:
+        return self._size
+
+
+class ChainDataset(IterableDataset):
+    """The samples of several iterable datasets, one after another."""
+
+    def __init__(self, datasets: Iterable[Any]) -> None:
+        self.datasets = list(datasets)
+
+    def __iter__(self) -> Iterator[Any]:
+        for dataset in self.datasets:
+            yield from dataset
+
+    def __len__(self) -> int:
+        return sum(len(dataset) for dataset in self.datasets)
+
+
 def can_gather(dataset: Any) -> bool:
     """Whether `dataset` hands out whole batches with `gather(indices)`."""
     return callable(getattr(dataset, "gather", None))
 
 
-def _check_indices(indices: Sequence[int], size: int) -> None:
+def check_indices(indices: Sequence[int], size: int) -> None:
+    """IndexError for an index that a dataset of `size` samples has not."""
     if indices and not (min(indices) >= 0 and max(indices) < size):
         bad = next(i for i in indices if not 0 <= i < size)
         raise IndexError(f"index {bad} is out of range for a dataset of {size} samples")

@@ -14,7 +14,7 @@ from array import array
 
 from dlgrad.creation import tensor
 from dlgrad.dtype import float32, int64, uint8
-from dlgrad.serialization import tensor_bytes, tensor_from_bytes
+from dlgrad.mapped import tensor_bytes, tensor_from_bytes
 from dlgrad.tensor import Tensor
 
 Point = tuple[float, float]

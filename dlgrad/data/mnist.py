@@ -1,4 +1,4 @@
-"""MNIST: 70,000 handwritten digits, read from a folder or fetched from a mirror.
+"""MNIST and FashionMNIST: 70,000 images each, read from a folder or fetched from a mirror.
 
 Floor 7.  `open_digits` finds the best digits that a machine has: the whole of MNIST, a part
 of it, or, where there is neither file nor network, digits that dlgrad draws itself.
@@ -8,40 +8,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from errno import ENOENT
 from typing import Any, NamedTuple
 
 from dlgrad import cache, config
-from dlgrad.data.dataset import Dataset, RowGatherer, TensorDataset
+from dlgrad.data.dataset import TensorDataset
 from dlgrad.data.digits import draw_digits
 from dlgrad.data.download import download
 from dlgrad.data.idx import read_idx
-from dlgrad.dtype import int64, uint8
+from dlgrad.data.images import LabelledImages
+from dlgrad.dtype import uint8
 from dlgrad.errors import FileFormatError
-from dlgrad.serialization import tensor_from_bytes
+from dlgrad.mapped import tensor_from_bytes
 from dlgrad.tensor import Tensor
-
-MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-)
-SHA256 = {
-    "train-images-idx3-ubyte.gz":
-        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-    "train-labels-idx1-ubyte.gz":
-        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-    "t10k-images-idx3-ubyte.gz":
-        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-    "t10k-labels-idx1-ubyte.gz":
-        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-}  # fmt: skip
-PARTS = {True: "train", False: "t10k"}
 
 # The sizes of the smaller sets that stand in for MNIST.
 PART_TRAIN = 9_000  # of the 10,000 of the t10k pair
 DRAWN_TRAIN, DRAWN_TEST = 9_000, 1_000
 
 
-class MNIST(Dataset):
+class MNIST(LabelledImages):
     """Pairs (image, label): uint8 (28, 28), 0 to 255, and an int from 0 to 9.
 
     The files are looked for in `root` and in `root`/MNIST/raw, gzipped or not; with
@@ -50,7 +36,21 @@ class MNIST(Dataset):
     Raises FileNotFoundError, DownloadError or FileFormatError.
     """
 
-    classes = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+    classes: tuple[str, ...] = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+    mirrors: tuple[str, ...] = (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    )
+    sha256 = {
+        "train-images-idx3-ubyte.gz":
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "train-labels-idx1-ubyte.gz":
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "t10k-images-idx3-ubyte.gz":
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "t10k-labels-idx1-ubyte.gz":
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -62,81 +62,88 @@ class MNIST(Dataset):
     ) -> None:
         self.root = os.fspath(root)
         self.train = train
-        self.transform = transform
-        self.target_transform = target_transform
-        if download and not has_mnist(self.root, train):
-            fetch_mnist(self.root, train)
-        images, labels = _read_pair(self.root, PARTS[train])
-        self.data = tensor_from_bytes(images[1], uint8, images[0])
-        wide = b"".join(label.to_bytes(8, "little") for label in labels)
-        self.targets = tensor_from_bytes(wide, int64, (len(labels),))
-        self._labels = labels
-        if transform is None and target_transform is None:
-            self._gatherers = [RowGatherer(self.data), RowGatherer(self.targets)]
-            self.gather = self._gather
+        if download and not self.is_in(self.root, train):
+            self.fetch(self.root, train)
+        (shape, pixels), labels = self._read_pair()
+        super().__init__(
+            tensor_from_bytes(pixels, uint8, shape), labels, transform, target_transform
+        )
 
-    def __len__(self) -> int:
-        return len(self._labels)
+    @classmethod
+    def _find(cls, root: str, name: str) -> str | None:
+        """The path of an IDX file, gzipped or not."""
+        for folder in (root, os.path.join(root, cls.__name__, "raw")):
+            for found in (f"{name}.gz", name):
+                path = os.path.join(folder, found)
+                if os.path.isfile(path):
+                    return path
+        return None
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        image: Any = self.data[index]
-        label: Any = self._labels[index]
-        if self.transform is not None:
-            image = self.transform(image)
-        if self.target_transform is not None:
-            label = self.target_transform(label)
-        return image, label
+    @classmethod
+    def is_in(cls, root: str, train: bool) -> bool:
+        """Whether both files of the training or the test set are in `root`."""
+        return all(cls._find(root, name) for name in _names(train))
 
-    def _gather(self, indices: list[int]) -> list[Tensor]:
-        return [gatherer.gather(indices) for gatherer in self._gatherers]
+    @classmethod
+    def fetch(cls, root: str, train: bool) -> None:
+        """Downloads the two files of a set into `root`; DownloadError where that fails."""
+        for name in _names(train):
+            file = f"{name}.gz"
+            urls = [mirror + file for mirror in cls.mirrors]
+            download(urls, os.path.join(root, file), cls.sha256[file])
+
+    def _read_pair(self) -> tuple[tuple[tuple[int, ...], bytes], bytes]:
+        """The checked images (sizes and bytes) and labels."""
+        image_path, label_path = (self._find(self.root, name) for name in _names(self.train))
+        if image_path is None or label_path is None:
+            missing = ", ".join(f"{name}.gz" for name in _names(self.train))
+            raise FileNotFoundError(
+                f"{type(self).__name__} is not in {self.root!r}: {missing} are expected there; "
+                "copy them there, or pass download=True"
+            )
+        images = read_idx(image_path, ndim=3)
+        (count,), labels = read_idx(label_path, ndim=1)
+        if images[0] != (count, 28, 28):
+            raise FileFormatError(
+                f"{image_path} holds images of sizes {images[0]}; {(count, 28, 28)} are "
+                f"expected, since {label_path} holds {count} labels"
+            )
+        if count and max(labels) > 9:
+            raise FileFormatError(
+                f"{label_path} holds the label {max(labels)}; 0 to 9 are expected"
+            )
+        return images, labels
 
 
-def _find(root: str, name: str) -> str | None:
-    """The path of an IDX file, gzipped or not, in a folder of MNIST files."""
-    for folder in (root, os.path.join(root, "MNIST", "raw")):
-        for found in (f"{name}.gz", name):
-            path = os.path.join(folder, found)
-            if os.path.isfile(path):
-                return path
-    return None
+class FashionMNIST(MNIST):
+    """Pairs (image, label) like those of MNIST: photographs of ten kinds of clothes.
+
+    The files have the names of MNIST's, so that it needs a folder of its own, or lies in
+    `root`/FashionMNIST/raw.
+    """
+
+    classes = (
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker",
+        "Bag", "Ankle boot",
+    )  # fmt: skip
+    mirrors = (
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    )
+    sha256 = {
+        "train-images-idx3-ubyte.gz":
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "train-labels-idx1-ubyte.gz":
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "t10k-images-idx3-ubyte.gz":
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "t10k-labels-idx1-ubyte.gz":
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    }  # fmt: skip
 
 
-def _names(part: str) -> tuple[str, str]:
+def _names(train: bool) -> tuple[str, str]:
+    part = "train" if train else "t10k"
     return f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
-
-
-def has_mnist(root: str, train: bool) -> bool:
-    """Whether both files of the training or the test set are in `root`."""
-    return all(_find(root, name) for name in _names(PARTS[train]))
-
-
-def fetch_mnist(root: str, train: bool) -> None:
-    """Downloads the two files of a set into `root`; DownloadError where that fails."""
-    for name in _names(PARTS[train]):
-        file = f"{name}.gz"
-        urls = [mirror + file for mirror in MIRRORS]
-        download(urls, os.path.join(root, file), SHA256[file])
-
-
-def _read_pair(root: str, part: str) -> tuple[tuple[tuple[int, ...], bytes], bytes]:
-    """The checked images (sizes and bytes) and labels of one set."""
-    image_path, label_path = (_find(root, name) for name in _names(part))
-    if image_path is None or label_path is None:
-        missing = ", ".join(f"{name}.gz" for name in _names(part))
-        raise FileNotFoundError(
-            f"MNIST is not in {root!r}: {missing} are expected there; "
-            "copy them there, or pass download=True"
-        )
-    images = read_idx(image_path, ndim=3)
-    (count,), labels = read_idx(label_path, ndim=1)
-    if images[0] != (count, 28, 28):
-        raise FileFormatError(
-            f"{image_path} holds images of sizes {images[0]}; {(count, 28, 28)} are expected, "
-            f"since {label_path} holds {count} labels"
-        )
-    if count and max(labels) > 9:
-        raise FileFormatError(f"{label_path} holds the label {max(labels)}; 0 to 9 are expected")
-    return images, labels
 
 
 class Digits(NamedTuple):
@@ -153,17 +160,22 @@ def open_digits(folder: str | os.PathLike[str] | None = None, seed: int = 0) -> 
     Looks in `folder`, or where that is None in the cache, for the four files of MNIST, then
     for the t10k pair alone (9,000 to train, 1,000 to test).  Where neither is there MNIST is
     fetched; where that fails too, digits are drawn, the same for the same `seed`.
-    `description` says which it was and, where it matters, why.
+    `description` says which it was and, where it matters, why.  A `folder` that does not exist
+    is a FileNotFoundError.
     """
+    if folder is not None and not os.path.isdir(folder):
+        raise FileNotFoundError(
+            ENOENT, "the folder for MNIST does not exist; make it, or name none", os.fspath(folder)
+        )
     root = cache.directory("downloads") if folder is None else os.fspath(folder)
-    if not has_mnist(root, train=False):
+    if not MNIST.is_in(root, train=False):
         try:
             for train in (True, False):
-                fetch_mnist(root, train)
+                MNIST.fetch(root, train)
         except OSError:  # DownloadError is one
             return _drawn_digits(root, seed)
     test = _set(root, train=False)
-    if has_mnist(root, train=True):
+    if MNIST.is_in(root, train=True):
         train_set = _set(root, train=True)
         words = f"MNIST in {root}: {len(train_set):,} digits to train, {len(test):,} to test"
         return Digits(train_set, test, words)
