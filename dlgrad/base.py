@@ -8,7 +8,7 @@ read them with `node_of`.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from dlgrad import graph
 from dlgrad.shape import Shape, View
@@ -23,9 +23,17 @@ Number = bool | int | float
 
 
 class GradMode(threading.local):
-    """Whether operations are recorded, for this thread."""
+    """Whether operations are recorded, for this thread; `inference` says what turned it off."""
 
     enabled = True
+    inference = False
+
+
+class LeafHooks(NamedTuple):
+    """Functions to call with the gradient of a leaf, and with the leaf after its accumulation."""
+
+    before: dict[int, Any]
+    after: dict[int, Any]
 
 
 grad_mode = GradMode()
@@ -55,7 +63,7 @@ class TensorBase:
     _base: Tensor | None
     _base_entry: Entry | None
     _tracked: bool
-    _hooks: dict[int, Any] | None
+    _hooks: LeafHooks | None
     _node: graph.Node | None
     _node_version: int
 

@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from dlgrad import config
 from dlgrad.device import Backend, Buffer, Launch, set_transfer_hook
 from dlgrad.engine import Recorder, Run, current_recorder, set_recorder
 from dlgrad.errors import CaptureError
+from dlgrad.report import report_time
+from dlgrad.timeline import span
 
 
 class Capture(Recorder):
@@ -168,4 +171,7 @@ class Replay:
                 addresses[slot] = buffer.address
         for slot, buffer in zip(self.output_slots, outputs, strict=True):
             addresses[slot] = buffer.address
-        self.backend.run(self.sequence, addresses, ())
+        if config.DEBUG.value >= 2:
+            report_time("python")
+        with span("replay", "evaluate"):
+            self.backend.run(self.sequence, addresses, ())

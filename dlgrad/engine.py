@@ -22,6 +22,8 @@ from dlgrad.device import Backend, Buffer, get_backend, opened_backends
 from dlgrad.graph import Node
 from dlgrad.memory import FREE, NEW
 from dlgrad.ops import BufferOps, MovementOps
+from dlgrad.report import report_time
+from dlgrad.timeline import span
 
 if TYPE_CHECKING:
     from dlgrad.plan import Plan
@@ -100,20 +102,24 @@ def realize(nodes: Sequence[Node]) -> None:
         roots = list(dict.fromkeys(node for node in nodes if not node.is_realized))
         if not roots:
             return
-        transfer_between_devices(roots)
+        order = graph.toposort(roots)
+        if len({node.device for node in order}) == 1:
+            realize_on(get_backend(roots[0].device), roots, order)
+            return
+        transfer_between_devices(order)
         by_device: dict[str, list[Node]] = {}
         for root in roots:
             if not root.is_realized:
                 by_device.setdefault(root.device, []).append(root)
         for device, pending in by_device.items():
-            realize_on(get_backend(device), pending)
+            realize_on(get_backend(device), pending, graph.toposort(pending))
 
 
-def transfer_between_devices(roots: list[Node]) -> None:
-    """Realises every copy from another device that the roots need."""
+def transfer_between_devices(order: list[Node]) -> None:
+    """Realises every copy from another device among the nodes that are needed."""
     crossings = [
         node
-        for node in graph.toposort(roots)
+        for node in order
         if node.op is BufferOps.COPY and node.src[0].device != node.device
     ]
     for node in crossings:
@@ -127,17 +133,23 @@ def transfer_between_devices(roots: list[Node]) -> None:
         node.become_buffer(memory)
 
 
-def realize_on(backend: Backend, roots: list[Node]) -> None:
-    """Evaluates roots that are all on one device, with everything they need."""
-    order = graph.toposort(roots)
-    members = {id(node) for node in order}
-    wanted = {id(root) for root in roots}
+def realize_on(backend: Backend, roots: list[Node], order: list[Node]) -> None:
+    """Evaluates roots that are all on one device; `order` is everything they need."""
+    with span("evaluate", "evaluate"):
+        evaluate(backend, roots, order)
+
+
+def evaluate(backend: Backend, roots: list[Node], order: list[Node]) -> None:
+    """Finds what has to be kept on the way to the roots, and runs the graph."""
+    members = set(order)
+    wanted = set(roots)
     for node in order:
-        if id(node) in wanted or not is_worth_keeping(node):
-            continue
+        src = node.src
+        if not src or node in wanted or (node.op is MovementOps.VIEW and src[0].is_realized):
+            continue  # it is there, or is no work
         if node.is_held or has_other_readers(node, members):
             roots.append(node)
-    empty = [root for root in roots if root.numel == 0]
+    empty = [root for root in roots if 0 in root.shape]
     for root in empty:
         settle(root, Buffer(backend, 0))
     roots = [root for root in roots if not root.is_realized]
@@ -145,14 +157,8 @@ def realize_on(backend: Backend, roots: list[Node]) -> None:
         return
     if empty:
         order = graph.toposort(roots)
-    run_graph(backend, order, roots)
-
-
-def is_worth_keeping(node: Node) -> bool:
-    """Whether a value that others need too is written to memory when it is on the way."""
-    if node.op in (BufferOps.BUFFER, BufferOps.CONST, BufferOps.IOTA, BufferOps.EMPTY):
-        return False
-    return node.op is not MovementOps.VIEW or not node.src[0].is_realized
+        members = set(order)
+    run_graph(backend, order, roots, members)
 
 
 def settle(node: Node, memory: Buffer) -> None:
@@ -162,8 +168,9 @@ def settle(node: Node, memory: Buffer) -> None:
         node.holder.buffer = memory
 
 
-def run_graph(backend: Backend, order: list[Node], roots: list[Node]) -> None:
-    members = {id(node) for node in order}
+def run_graph(
+    backend: Backend, order: list[Node], roots: list[Node], members: set[Node]
+) -> None:
     key, leaves, constants = describe(order, roots)
     targets = [find_target(root, leaves, members) for root in roots]
     key = (backend.name, config.OPT.value, key, tuple(number for number, _ in targets))
@@ -177,11 +184,11 @@ def run_graph(backend: Backend, order: list[Node], roots: list[Node]) -> None:
 
 def describe(order: list[Node], roots: list[Node]) -> tuple[Any, list[Node], list[Node]]:
     """A key that is equal for equal structures, the leaves, and the constants in order."""
-    number: dict[int, int] = {}
+    number: dict[Node, int] = {}
     leaves: list[Node] = []
     constants: list[Node] = []
     parts: list[Any] = []
-    for node in order:
+    for place, node in enumerate(order):
         op = node.op
         if op is BufferOps.BUFFER:
             leaves.append(node)
@@ -190,11 +197,11 @@ def describe(order: list[Node], roots: list[Node]) -> tuple[Any, list[Node], lis
             constants.append(node)
             part = (node.dtype, node.shape, constant_kind(node.arg))
         else:
-            sources = tuple([number[id(source)] for source in node.src])
-            part = (op.value, sources, node.arg, node.dtype, node.shape)
-        number[id(node)] = len(parts)
+            sources = tuple([number[source] for source in node.src])
+            part = (op, sources, node.arg, node.dtype, node.shape)
+        number[node] = place
         parts.append(part)
-    return (tuple(parts), tuple([number[id(root)] for root in roots])), leaves, constants
+    return (tuple(parts), tuple([number[root] for root in roots])), leaves, constants
 
 
 def constant_kind(value: bool | int | float) -> Any:
@@ -208,7 +215,7 @@ def constant_kind(value: bool | int | float) -> Any:
     return None
 
 
-def find_target(root: Node, leaves: list[Node], members: set[int]) -> tuple[int, Buffer | None]:
+def find_target(root: Node, leaves: list[Node], members: set[Node]) -> tuple[int, Buffer | None]:
     """Where the value of `root` should go, and the memory if there is some to overwrite."""
     if not root.is_held:
         return NEW, None
@@ -226,22 +233,48 @@ def find_target(root: Node, leaves: list[Node], members: set[int]) -> tuple[int,
     return FREE, memory
 
 
-def has_other_readers(node: Node, members: set[int]) -> bool:
+def has_other_readers(node: Node, members: set[Node]) -> bool:
     """Whether pending work outside of this graph needs the value of `node`, maybe by a view.
 
-    A view of memory is left as it is when it is on the way, so a storage that shows one reads
-    the memory later, also where the view is part of this graph.
+    A view by itself is no work: tensors keep the views that they have shown, and make new ones
+    after a write.  It counts where a storage shows it or work reads it.  A view of memory is left
+    as it is when it is on the way, so a storage that shows one reads the memory later, also where
+    the view is part of this graph.
     """
     for reference in node.readers or ():
         reader = reference()
         if reader is None or node not in reader.src:
-            continue
-        if id(reader) not in members:
+            continue  # it is gone, or memory already
+        outside = reader not in members
+        if reader.op is MovementOps.VIEW:
+            later = reader.is_held and (outside or node.is_realized)
+            if later or has_other_readers(reader, members):
+                return True
+        elif outside and is_wanted(reader):
             return True
-        if reader.op is MovementOps.VIEW and (
-            (node.is_realized and reader.is_held) or has_other_readers(reader, members)
-        ):
+    return False
+
+
+def living_readers(node: Node) -> list[Node]:
+    """The nodes that are made of `node` and not memory yet."""
+    found = [reference() for reference in node.readers or ()]
+    return [reader for reader in found if reader is not None and node in reader.src]
+
+
+def is_wanted(node: Node) -> bool:
+    """Whether a storage shows a node, or something that is made of it; iterative.
+
+    A view that a tensor has kept from before a write keeps nodes alive that nobody wants.
+    """
+    stack, seen = [node], {id(node)}
+    while stack:
+        node = stack.pop()
+        if node.is_held:
             return True
+        for reader in living_readers(node):
+            if id(reader) not in seen:
+                seen.add(id(reader))
+                stack.append(reader)
     return False
 
 
@@ -278,7 +311,10 @@ def find_plan(
     # The planner and all floors below it are imported when the first work is planned.
     from dlgrad.plan import PlanBuilder
 
-    plan = PlanBuilder(order, roots, leaves, places, positions, backend).build()
+    report_time("python")
+    with span("plan", "plan"):
+        plan = PlanBuilder(order, roots, leaves, places, positions, backend).build()
+    report_time("plan", f"launches: {len(plan.launches)}")
     kept = _plans.setdefault(key, [])
     kept.insert(0, Variant(list(values), varying, plan))
     del kept[MOST_VARIANTS:]
@@ -306,6 +342,8 @@ def execute(
     if plan.block_bytes:
         buffers.append(Buffer(backend, plan.block_bytes))
     scalars = [float(values[position]) for position in plan.scalars]
+    if config.DEBUG.value >= 2:
+        report_time("python")
     backend.run(plan.sequence, [buffer.address for buffer in buffers], scalars)
     recorder = current_recorder()
     if recorder is not None:

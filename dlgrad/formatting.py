@@ -10,10 +10,13 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dlgrad.base import grad_mode, node_of, requires_grad
-from dlgrad.dtype import BOOL, FLOAT, bool_, get_default_dtype, int64
+from dlgrad.dtype import FLOAT, bool_, get_default_dtype, int64
 from dlgrad.host import export_numbers, nested
-from dlgrad.movement import cat, narrow
+from dlgrad.joining import cat
+from dlgrad.movement import narrow
+from dlgrad.storage import pending_depth
 from dlgrad.tape import Entry, edge_of
+from dlgrad.tracing import TRACED
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
@@ -86,6 +89,8 @@ class NumberStyle:
         self.whole = all(value == math.ceil(value) for value in shown)
         spread = largest / smallest > 1000.0 or largest > 1e8
         self.scientific = spread or (not self.whole and smallest < 1e-4)
+        if options.sci_mode is not None:
+            self.scientific = options.sci_mode
         digits = options.precision
         if self.scientific:
             self.width = max(len(f"{value:.{digits}e}") for value in shown)
@@ -93,8 +98,6 @@ class NumberStyle:
             self.width = max(len(f"{value:.0f}") + 1 for value in shown)
         else:
             self.width = max(len(f"{value:.{digits}f}") for value in shown)
-        if options.sci_mode is not None:
-            self.scientific = options.sci_mode
 
     def write(self, value: Any) -> str:
         if not self.floats:
@@ -147,7 +150,7 @@ def contents(x: Tensor, indent: int) -> str:
 
 
 def describe(x: Tensor, prefix: str = "tensor(") -> str:
-    """The text of `repr(x)`."""
+    """The text of `repr(x)`; inside of `vmap`, where there are no numbers, "..." for them."""
     suffixes = []
     device = node_of(x).device
     if device != "cpu":
@@ -155,7 +158,10 @@ def describe(x: Tensor, prefix: str = "tensor(") -> str:
     usual = (get_default_dtype(), int64, bool_)
     before, grad_mode.enabled = grad_mode.enabled, False
     try:
-        if x.numel() == 0:
+        if pending_depth(x._storage) >= TRACED:
+            text = "..."
+            suffixes += [f"size={tuple(x._shape)}", f"dtype={x.dtype!r}"]
+        elif x.numel() == 0:
             text = "[]"
             if x.ndim != 1:
                 suffixes.append(f"size={tuple(x._shape)}")
@@ -188,11 +194,15 @@ def with_suffixes(text: str, suffixes: list[str], indent: int) -> str:
     return text + ")"
 
 
-def format_number(x: Tensor, spec: str) -> str:
-    """`format(x, spec)`: of the number where there is one, else of the printed tensor."""
-    if x._shape:
-        return format(describe(x), spec)
+def format_number(x: Tensor, spec: str, plain: bool) -> str:
+    """`format(x, spec)`: of the number of a tensor without dimensions, else the printed tensor.
+
+    TypeError for a `spec` where there are dimensions, as for any object that has no formats; so
+    too for a subclass (not `plain`).
+    """
+    if x._shape or not plain:
+        if spec:
+            raise TypeError(f"unsupported format string passed to {type(x).__name__}.__format__")
+        return repr(x)
     value = export_numbers(x)[0]
-    if not spec and (requires_grad(x) or x.dtype.kind == BOOL):
-        return str(value)
     return format(value, spec)

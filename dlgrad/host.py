@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from dlgrad import graph
 from dlgrad.apply import cast, fit_number
-from dlgrad.base import Number, TensorBase, is_tensor, make, node_of, view_of
+from dlgrad.base import (
+    Number,
+    TensorBase,
+    from_storage,
+    is_tensor,
+    make,
+    node_of,
+    view_of,
+)
 from dlgrad.device import Buffer, get_backend
 from dlgrad.dtype import (
     BOOL,
@@ -26,7 +34,7 @@ from dlgrad.dtype import (
     unpack_values,
 )
 from dlgrad.shape import Shape, View
-from dlgrad.storage import note_import
+from dlgrad.storage import Storage, note_import
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
@@ -203,18 +211,63 @@ def interface_dtype(typestr: str) -> DType:
     return dtype_from_name(name if name == "bool" else f"{name}{8 * size}")
 
 
+def has_buffer(data: Any) -> bool:
+    """Whether `memoryview` takes an object, and its steps lead forwards."""
+    try:
+        return min(memoryview(data).strides or (), default=0) >= 0
+    except (TypeError, ValueError, BufferError):
+        return False
+
+
 def from_foreign(data: Any, device: str) -> Tensor:
-    """A tensor that shares the memory of a contiguous, writable CPU array."""
+    """A tensor that shares the memory of a writable CPU array; a copy where it cannot.
+
+    TypeError for an object without a buffer, ValueError for negative strides.
+    """
+    if isinstance(data, (list, tuple, int, float, range)):
+        raise TypeError(
+            f"expected np.ndarray (got {type(data).__name__}): an object with memory to share; "
+            "dlgrad.tensor(...) copies any numbers"
+        )
     view = memoryview(data)
     dtype = dtype_of_format(view.format)
-    if not view.c_contiguous or view.readonly or not view.nbytes or device != "cpu":
+    steps = view.strides or ()
+    if min(steps, default=0) < 0:
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative "
+            "strides are not currently supported. (You can probably work around this by making a "
+            "copy of your array with array.copy().)"
+        )
+    uneven = any(step % dtype.itemsize for step in steps)
+    if view.readonly or not view.nbytes or device != "cpu" or uneven:
         return import_data(data, dtype, device)
-    raw = (ctypes.c_char * view.nbytes).from_buffer(view.cast("B"))
-    address = ctypes.addressof(raw)
+    if view.c_contiguous:
+        address = ctypes.addressof((ctypes.c_char * view.nbytes).from_buffer(view.cast("B")))
+    elif hasattr(data, "__array_interface__"):
+        address = data.__array_interface__["data"][0]
+    else:
+        return import_data(data, dtype, device)
     if address % dtype.itemsize:
         return import_data(data, dtype, device)
-    memory = Buffer.wrap(get_backend(device), address, view.nbytes, (raw, data))
-    return make(graph.buffer(memory, dtype, tuple(view.shape or ()), device))
+    strides = tuple(step // dtype.itemsize for step in steps)
+    return over_memory(address, dtype, tuple(view.shape or ()), strides, (data, view))
+
+
+def over_memory(address: int, dtype: DType, shape: Shape, strides: Shape, owner: Any) -> Tensor:
+    """A CPU tensor over memory that somebody else owns; strides in elements, of any sign.
+
+    `owner` is kept as long as the memory is used.
+    """
+    view = View(shape, strides, 0)
+    low, high = view.span
+    count = high - low + 1
+    start = address + low * dtype.itemsize
+    memory = Buffer.wrap(get_backend("cpu"), start, count * dtype.itemsize, owner)
+    memory.shared = True
+    if view.is_contiguous:
+        return make(graph.buffer(memory, dtype, shape, "cpu"))
+    node = graph.buffer(memory, dtype, (count,), "cpu")
+    return from_storage(Storage(node), View(shape, strides, -low))
 
 
 # Out ------------------------------------------------------------------------------------------

@@ -18,9 +18,11 @@ from dlgrad import engine, graph
 from dlgrad.base import TensorBase, grad_mode, make, node_of
 from dlgrad.capture import Capture, Replay, current_capture
 from dlgrad.device import Buffer, get_backend
+from dlgrad.engine import Run
 from dlgrad.errors import CaptureError
 from dlgrad.ops import BufferOps
 from dlgrad.storage import Storage, pending_storages, realize
+from dlgrad.trees import flatten, unflatten
 
 __all__ = ["Jit", "current_capture", "jit"]
 
@@ -28,34 +30,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
-
-
-# Arguments and results as flat lists ------------------------------------------------------------
-
-
-def flatten(value: Any, tensors: list[TensorBase]) -> Any:
-    """The structure of nested lists, tuples and dicts; tensors go to the list in order."""
-    if isinstance(value, TensorBase):
-        tensors.append(value)
-        return TensorBase
-    if isinstance(value, (list, tuple)):
-        return type(value), [flatten(item, tensors) for item in value]
-    if isinstance(value, dict):
-        return dict, [(key, flatten(item, tensors)) for key, item in value.items()]
-    return value
-
-
-def unflatten(structure: Any, tensors: list[Any]) -> Any:
-    """The inverse of `flatten`; takes the tensors from the front of the list."""
-    if structure is TensorBase:
-        return tensors.pop(0)
-    if isinstance(structure, tuple) and len(structure) == 2 and isinstance(structure[0], type):
-        kind, items = structure
-        if kind is dict:
-            return {key: unflatten(item, tensors) for key, item in items}
-        values = [unflatten(item, tensors) for item in items]
-        return kind(*values) if hasattr(kind, "_fields") else kind(values)
-    return structure
 
 
 # What Python code reads besides its arguments ---------------------------------------------------
@@ -175,7 +149,11 @@ class Jit(Generic[P, R]):
             outputs: list[TensorBase] = []
             self.result = flatten(result, outputs)
             copies = [self.copy_out(output) for output in outputs]
-            realize([copy._storage for copy in copies])
+            copying = []
+            for copy in copies:
+                known = len(capture.runs)
+                realize([copy._storage])
+                copying.append(capture.runs[known:])
             for storage, memory in capture.moved:
                 if storage.node.is_held and storage.buffer is not memory:
                     restore(storage, memory)
@@ -183,6 +161,12 @@ class Jit(Generic[P, R]):
         memory_in = [tensor._storage.memory() for tensor in inputs]
         memory_out = [copy._storage.memory() for copy in copies]
         self.replay = Replay(capture.runs, memory_in, memory_out)
+        found = [
+            (weakref.ref(output._storage), output._storage.memory()) if is_whole(output) else None
+            for output in outputs
+        ]
+        del result, outputs, args, kwargs  # what lives on has another owner
+        self.leave_out_copies(capture, copying, found, memory_in, memory_out)
         self.capture = capture
         apart = {id(memory) for memory in memory_in + memory_out}
         self.held = held_storages(m for m in self.replay.buffers if id(m) not in apart)
@@ -191,6 +175,34 @@ class Jit(Generic[P, R]):
         realize([copy._storage for copy in shown])
         value: R = unflatten(self.result, list(shown))
         return value
+
+    def leave_out_copies(
+        self,
+        capture: Capture,
+        copying: list[list[Run]],
+        found: Sequence[tuple[weakref.ref[Storage], Buffer] | None],
+        memory_in: list[Buffer],
+        memory_out: list[Buffer],
+    ) -> None:
+        """Lets a replay write the results that nobody but the caller holds where they belong.
+
+        `found` are the storages of the results and their memory, `copying` the runs that copy
+        them to `memory_out`, which is changed.
+        """
+        assert self.replay is not None
+        written = {id(buffer) for buffer in self.replay.written}
+        apart = {id(buffer) for buffer in memory_in} | self.replay.read_first
+        runs = list(capture.runs)
+        for number, (copy, result) in enumerate(zip(copying, found, strict=True)):
+            if result is None or result[0]() is not None:
+                continue
+            memory = result[1]
+            if id(memory) in written and id(memory) not in apart:
+                apart.add(id(memory))
+                memory_out[number] = memory
+                runs = [run for run in runs if not any(run is left_out for left_out in copy)]
+        if len(runs) < len(capture.runs):
+            self.replay = Replay(runs, memory_in, memory_out)
 
     @staticmethod
     def private_inputs(tensors: Sequence[TensorBase]) -> list[TensorBase]:
@@ -284,7 +296,8 @@ class Jit(Generic[P, R]):
                     self.refuse_replaced()
             elif storage.node.op is not BufferOps.BUFFER or storage.node.arg is not memory:
                 written.append((storage, memory))
-        realize([storage for storage, _ in written])
+        if written:
+            realize([storage for storage, _ in written])
         for storage, memory in written:
             if storage.node.arg is not memory:
                 restore(storage, memory)
@@ -309,11 +322,12 @@ class Jit(Generic[P, R]):
                 written.append(memory)
         shown = [memory.shown_by() for memory in written if memory.shown_by is not None]
         nodes = [node for node in shown if node is not None]
-        if any(engine.has_other_readers(node, set()) for node in nodes):
+        if any(node.readers and engine.has_other_readers(node, set()) for node in nodes):
             realize(pending_storages())
         for node in nodes:
-            if node.is_held:
-                node.holder.version += 1
+            storage = node.holder
+            if storage is not None and storage.node is node:
+                storage.version += 1
 
 
 def is_whole(tensor: TensorBase) -> bool:
@@ -360,12 +374,14 @@ def shorten(value: Any) -> str:
 
 def structure_changed(a: Any, b: Any) -> bool:
     """Whether two results of `flatten` differ, in type or in value."""
+    if a is b:
+        return False
     if type(a) is not type(b):
         return True
     if isinstance(a, (tuple, list)):
-        return len(a) != len(b) or any(structure_changed(x, y) for x, y in zip(a, b, strict=True))
-    if a is b:
-        return False
+        if len(a) != len(b):
+            return True
+        return any(x is not y and structure_changed(x, y) for x, y in zip(a, b, strict=True))
     try:
         return bool(changed(a, b))
     except Exception:  # values that cannot be compared count as changed

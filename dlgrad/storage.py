@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from dlgrad import engine, graph
 from dlgrad.ops import BufferOps
+from dlgrad.tracing import TRACED, no_value
 
 if TYPE_CHECKING:
     from dlgrad.device import Buffer
@@ -52,7 +53,7 @@ class Storage:
         self.shape: Shape = node.shape
         reference = weakref.ref(self)
         node.owner = reference
-        if node.op is not _BUFFER:
+        if node.op is not _BUFFER and depth < TRACED:
             _watch(reference)
             if depth > DEPTH_LIMIT:
                 realize((self,))
@@ -72,13 +73,13 @@ class Storage:
     def replace(self, node: graph.Node, depth: int) -> None:
         """Makes `node` the contents, after a write; nobody else may show it."""
         reference = weakref.ref(self)
-        if self.node.op is _BUFFER and node.op is not _BUFFER:
+        if self.node.op is _BUFFER and node.op is not _BUFFER and depth < TRACED:
             _watch(reference)
         self.node = node
         self.depth = depth
         self.version += 1
         node.owner = reference
-        if depth > DEPTH_LIMIT:
+        if DEPTH_LIMIT < depth < TRACED:
             realize((self,))
 
     def hand_over(self) -> Storage:
@@ -107,6 +108,8 @@ def realize(storages: Iterable[Storage]) -> None:
     """Evaluates the contents of all `storages` together, each in the memory it had if it can."""
     pending = [storage for storage in storages if storage.node.op is not _BUFFER]
     if pending:
+        if any(storage.depth >= TRACED for storage in pending):
+            raise no_value()
         engine.realize([storage.node for storage in pending])
     for storage in pending:
         storage.buffer = storage.node.arg
@@ -137,7 +140,7 @@ def _watch(reference: weakref.ref[Storage]) -> None:
 
 
 def _is_pending(storage: Storage | None) -> bool:
-    return storage is not None and storage.node.op is not _BUFFER
+    return storage is not None and storage.node.op is not _BUFFER and storage.depth < TRACED
 
 
 def pending_storages() -> list[Storage]:

@@ -9,6 +9,8 @@ storage change after it was made.
 from __future__ import annotations
 
 import itertools
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +23,12 @@ from dlgrad.base import (
     requires_grad,
     view_of,
 )
+from dlgrad.dtype import float32
 from dlgrad.errors import AutogradError, ShapeError
 from dlgrad.ops import BufferOps, MovementOps, Op
-from dlgrad.shape import View
-from dlgrad.storage import Storage, pending_depth
+from dlgrad.shape import Layouts, View
+from dlgrad.storage import Storage, evaluate_pending, pending_depth, realize
+from dlgrad.tracing import TRACED, check_write
 
 if TYPE_CHECKING:
     from dlgrad.dtype import DType
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
 _SOURCE_NAMES = "abc"
+_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 class Derivative:
@@ -51,20 +56,25 @@ class Derivative:
 class Row:
     """One row of the table of derivatives: a name, and a `Derivative` for each source or None.
 
-    An operation with any number of sources has `each`, called with the source's position.
+    An operation with any number of sources has `each`, called with the source's position, or
+    `joint`, which gives the gradients of all sources at once.
     """
 
-    __slots__ = ("name", "derivatives", "each", "_plans")
+    __slots__ = ("name", "derivatives", "each", "joint", "suffix", "_plans")
 
     def __init__(
         self,
         name: str,
         *derivatives: Derivative | None,
         each: Callable[[Tensor, Entry, int], Tensor] | None = None,
+        joint: Callable[[Any, Entry], Sequence[Tensor | None]] | None = None,
+        suffix: str = "Backward0",
     ) -> None:
         self.name = name
         self.derivatives = derivatives
         self.each = each
+        self.joint = joint
+        self.suffix = suffix
         self._plans: dict[int, tuple[tuple[int, ...], bool]] = {}
 
     def plan(self, mask: int) -> tuple[tuple[int, ...], bool]:
@@ -96,6 +106,55 @@ ROWS: dict[Op | str, Row] = {}
 _sequence = itertools.count()
 
 
+def next_sequence() -> int:
+    """A number that is smaller than those of all entries to come."""
+    return next(_sequence)
+
+
+class Anomaly:
+    """Whether entries remember who made them, and gradients are checked for NaN."""
+
+    enabled = False
+    check_nan = True
+
+
+anomaly = Anomaly()
+
+
+class Bundle:
+    """The gradients of an operation with several results, on their way to its entry."""
+
+    __slots__ = ("parts",)
+    _shape = ()
+    dtype = float32
+
+    def __init__(self, parts: dict[int, Tensor]) -> None:
+        self.parts = parts
+
+    def __add__(self, other: Bundle) -> Bundle:
+        parts = dict(self.parts)
+        for index, part in other.parts.items():
+            parts[index] = parts[index] + part if index in parts else part
+        return Bundle(parts)
+
+
+class AccumulateGrad:
+    """Where the tape ends: the leaf `variable`, to whose `.grad` gradients are added."""
+
+    __slots__ = ("variable",)
+    next_functions = ()
+
+    def __init__(self, variable: TensorBase) -> None:
+        self.variable = variable
+
+    def name(self) -> str:
+        """The name in messages."""
+        return "AccumulateGrad"
+
+    def __repr__(self) -> str:
+        return "<AccumulateGrad>"
+
+
 class Entry:
     """One recorded operation, as `Tensor.grad_fn` shows it.
 
@@ -107,7 +166,7 @@ class Entry:
 
     __slots__ = (
         "row", "arg", "edges", "saved", "versions", "out_storage", "out_view", "out_version",
-        "sequence", "_shape", "dtype", "device", "hooks", "__weakref__",
+        "sequence", "_shape", "dtype", "device", "hooks", "origin", "__weakref__",
     )  # fmt: skip
 
     row: Row
@@ -123,18 +182,21 @@ class Entry:
     dtype: DType
     device: str
     hooks: dict[int, Any] | None
+    origin: tuple[str, int, str]  # only where anomaly detection was on
 
     def name(self) -> str:
         """The name of the operation, for example "MulBackward0"."""
-        return f"{self.row.name}Backward0"
+        return self.row.name + self.row.suffix
 
     def __repr__(self) -> str:
         return f"<{self.name()}>"
 
     @property
-    def next_functions(self) -> tuple[tuple[Entry | None, int], ...]:
-        """The entries of the sources, as in PyTorch (leaves and constants show as None)."""
-        return tuple((e if isinstance(e, Entry) else None, 0) for e in self.edges)
+    def next_functions(self) -> tuple[tuple[Entry | AccumulateGrad | None, int], ...]:
+        """The entries of the sources, as in PyTorch; None where no gradient is wanted."""
+        return tuple(
+            (e if isinstance(e, Entry) or e is None else AccumulateGrad(e), 0) for e in self.edges
+        )
 
     @property
     def a(self) -> Tensor:
@@ -189,25 +251,28 @@ class Entry:
             )
         for tensor, version in zip(self.saved, self.versions, strict=True):
             if tensor is not None and tensor._storage.version != version:
-                self._refuse(tensor._shape, tensor._storage, version)
+                raise stale(self.name(), tensor._shape, tensor._storage, version)
         storage = self.out_storage
         if storage is not None and storage.version != self.out_version:
-            self._refuse(self._shape, storage, self.out_version)
+            raise stale(self.name(), self._shape, storage, self.out_version)
 
-    def _refuse(self, shape: Shape, storage: Storage, expected: int) -> None:
-        raise AutogradError(
-            "one of the variables needed for gradient computation has been modified by an "
-            f"inplace operation: [{storage.dtype!r} {list(shape)}], which {self.name()} reads, "
-            f"is at version {storage.version}; expected version {expected} instead. Hint: use "
-            "the operation that makes a new tensor there (x = x + 1 for x += 1), or clone() "
-            "the tensor before it is written."
-        )
 
     def free(self) -> None:
         """Lets go of what was saved; entries that saved nothing stay usable."""
         if self.saved or self.out_storage is not None:
             self.saved = None
             self.out_storage = None
+
+
+def stale(name: str, shape: Shape, storage: Storage, expected: int) -> AutogradError:
+    """The error for a saved value that was overwritten before the entry `name` read it."""
+    return AutogradError(
+        "one of the variables needed for gradient computation has been modified by an "
+        f"inplace operation: [{storage.dtype!r} {list(shape)}], which {name} reads, "
+        f"is at version {storage.version}; expected version {expected} instead. Hint: use "
+        "the operation that makes a new tensor there (x = x + 1 for x += 1), or clone() "
+        "the tensor before it is written."
+    )
 
 
 def edge_of(tensor: TensorBase) -> Entry | TensorBase:
@@ -217,7 +282,12 @@ def edge_of(tensor: TensorBase) -> Entry | TensorBase:
         # The base was written to since this view was made: the view is a view of the result.
         tensor._base_entry = base._entry
         tensor._requires = base._requires
-        tensor._entry = new_entry(ROWS[MovementOps.VIEW], view_of(tensor), tensor, (base,))
+        row, arg = ROWS[MovementOps.VIEW], view_of(tensor)
+        if base._view is None:
+            tensor._entry = new_entry(row, arg, tensor, (base,))
+        else:  # a detached view of other memory
+            layouts = Layouts(base._storage.shape, base._view, arg)
+            tensor._entry = new_entry(ROWS["as_strided"], layouts, tensor, (base,))
     entry = tensor._entry
     return entry if entry is not None else tensor
 
@@ -256,7 +326,26 @@ def new_entry(
     entry.sequence = next(_sequence)
     entry._shape, entry.dtype, entry.device = out._shape, out.dtype, out._storage.node.device
     entry.hooks = None
+    if anomaly.enabled:
+        entry.origin = callers_line()
     return entry
+
+
+def start_entry(entry: Entry, row: Row, edges: Sequence[Entry | TensorBase | None]) -> None:
+    """Sets up an entry that the tape keeps no tensors for; its result is described later."""
+    entry.row, entry.arg, entry.edges = row, None, tuple(edges)
+    entry.saved, entry.versions, entry.out_storage = (), (), None
+    entry.sequence, entry.hooks = next(_sequence), None
+    if anomaly.enabled:
+        entry.origin = callers_line()
+
+
+def callers_line() -> tuple[str, int, str]:
+    """File, line and function of the innermost call that is not dlgrad's own."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
 
 
 def record(op: Op | str, arg: Any, out: Tensor, sources: Sequence[TensorBase]) -> None:
@@ -350,8 +439,18 @@ def write(target: Tensor, value: Tensor, fresh: bool) -> None:
         holder = node.owner()
         if holder is not None and holder.node is node:
             node = graph.copy(node)
-    depth = 1 + max(pending_depth(storage) if view is not None else 0, value._storage.depth)
+    before = pending_depth(storage)
+    depth = 1 + max(before if view is not None else 0, value._storage.depth)
+    if before < TRACED <= depth:
+        check_write(storage)
+    shared = storage.buffer is not None and storage.buffer.shared
+    if shared:
+        evaluate_pending()  # what still has to read the memory, which shall be kept
+        if node.is_realized:
+            node = graph.copy(node)
     storage.replace(node, depth)
+    if shared:
+        realize((storage,))  # whoever else looks at the memory sees the write at once
     if new_history is not None:
         root = target._base if target._base is not None else target
         root._entry, root._requires = new_history, True

@@ -213,3 +213,68 @@ def test_a_replay_is_one_run_of_the_backend():
     with recorded() as seen:
         step(*data[3])
     assert seen.runs == []  # the engine evaluated nothing: the backend ran the sequence
+
+
+def test_views_of_earlier_states_do_not_hinder_a_capture():
+    state = dlgrad.arange(16.0).reshape(4, 4).realize()
+    other = dlgrad.ones(4, 4).realize()
+
+    def step(x):
+        state[1].mul_(0.5)
+        other.copy_(state * 0.5 + x)
+        state.T[2].add_(x.sum())
+        return state.T + other
+
+    results = []
+    for wrap in (lambda f: f, dlgrad.jit):
+        state.copy_(dlgrad.arange(16.0).reshape(4, 4))
+        other.fill_(1)
+        wrapped, kept, seen = wrap(step), [], []
+        for i in range(5):
+            for view in (state[0], state.reshape(-1)[3:9], other.T):
+                view.tolist()  # the tensor keeps the view that it has shown
+                kept += [view, view * 2, (view + 1).realize()]
+            seen.append(wrapped(dlgrad.full((4, 4), float(i))).tolist())
+        results.append((seen, [x.tolist() for x in kept], state.tolist(), other.tolist()))
+    assert results[0] == results[1]
+
+
+def test_results_that_only_the_caller_gets_are_not_copied():
+    kept = []
+
+    @dlgrad.jit
+    def step(x):
+        y = x * 2
+        if not kept:
+            kept.append(y)
+        return x + 1, x + 1, y, y.T, x
+
+    results = [step(dlgrad.tensor([[float(i), 1.0]])) for i in range(5)]
+    assert step.replay is not None
+    notes = [launch.note.split()[0] for launch in step.replay.sequence.launches]
+    assert notes.count("copy") <= 4
+    for i, (a, b, c, d, e) in enumerate(results):
+        assert a.tolist() == b.tolist() == [[i + 1.0, 2.0]]
+        assert c.tolist() == [[2.0 * i, 2.0]]
+        assert d.tolist() == [[2.0 * i], [2.0]]
+        assert e.tolist() == [[float(i), 1.0]]
+
+
+def test_a_result_that_the_function_keeps_is_copied():
+    class Model:
+        def __init__(self):
+            self.state = dlgrad.zeros(3).realize()
+
+    model = Model()
+
+    @dlgrad.jit
+    def step(x):
+        model.state += x
+        return model.state
+
+    for i in range(1, 5):
+        result = step(dlgrad.ones(3))
+        assert result.tolist() == model.state.tolist() == [float(i)] * 3
+        if i > 1:  # the first call runs the function as it is
+            result.zero_()
+        assert model.state.tolist() == [float(i)] * 3
