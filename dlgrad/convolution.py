@@ -9,20 +9,28 @@ is recorded as one operation whose derivatives are the other two.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
-from dlgrad.apply import contract, embed, same_device
+from dlgrad.apply import contract, embed, reduce, same_device
+from dlgrad.autocasting import autocasts
+from dlgrad.composing import composed, paused
 from dlgrad.dims import pair
-from dlgrad.elementwise import add, composed, paused
+from dlgrad.elementwise import add, mul
 from dlgrad.errors import DTypeError, ShapeError
 from dlgrad.graph import Contraction
-from dlgrad.movement import contiguous, flip, pad_constant, permute
+from dlgrad.movement import contiguous, permute
+from dlgrad.ops import ReduceOps
+from dlgrad.padding import pad_constant
+from dlgrad.repeating import flip
 from dlgrad.shape import Shape, View
 from dlgrad.tape import ROWS, Derivative, Row
 from dlgrad.windows import Geometry, windows
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
+
+FEW_PRODUCTS = 16  # of input channels times places of the kernel
 
 
 class Plan(NamedTuple):
@@ -65,16 +73,36 @@ def convolve(x: Tensor, weight: Tensor, plan: Plan) -> Tensor:
     with paused():
         groups, rank = plan.groups, plan.geometry.rank
         filters = weight.reshape((groups, weight._shape[0] // groups) + weight._shape[1:])
-        dims = Contraction(int(groups > 1), 1, 1 + rank, 1 + rank)
-        shown = _dropped(_grouped_windows(x, plan), groups)
-        out = contract(_dropped(filters, groups), shown, dims)
-        if groups > 1:
-            order = [2, 0, 1, *range(3, out.ndim)]
+        if groups > 1 and prod(weight._shape[1:]) <= FEW_PRODUCTS:
+            out = _few_products(x, filters, plan)
         else:
-            order = [1, 0, *range(2, out.ndim)]
-        out = contiguous(permute(out, order))
-        out = out.reshape((x._shape[0], weight._shape[0]) + plan.counts)
+            dims = Contraction(int(groups > 1), 1, 1 + rank, 1 + rank)
+            shown = _dropped(_grouped_windows(x, plan), groups)
+            out = contract(_dropped(filters, groups), shown, dims)
+            order = [2, 0, 1] if groups > 1 else [1, 0]
+            out = contiguous(permute(out, [*order, *range(len(order), out.ndim)]))
+            out = out.reshape((x._shape[0], weight._shape[0]) + plan.counts)
     return composed("convolve", out, x, weight, arg=plan)
+
+
+def _few_products(x: Tensor, filters: Tensor, plan: Plan) -> Tensor:
+    """The convolution as sums of so few products that a matrix product would not pay.
+
+    `filters` are [groups, out / groups, in / groups, kernel...].
+    """
+    rank, groups = plan.geometry.rank, plan.groups
+    shown = permute(_grouped_windows(x, plan), _images_first(rank))
+    weights = permute(filters, [0, 1, *range(3, 3 + rank), 2])
+    weights = weights.reshape(weights._shape[:2] + (1,) * rank + weights._shape[2:])
+    products = mul(shown.unsqueeze(2), weights)
+    summed = tuple(range(3 + rank, 4 + 2 * rank))
+    out = reduce(ReduceOps.SUM, products, summed, False)
+    return out.reshape((x._shape[0], groups * filters._shape[1]) + plan.counts)
+
+
+def _images_first(rank: int) -> list[int]:
+    """[images, groups, counts..., kernel..., in / groups] of what `_grouped_windows` returns."""
+    return [2 + rank, 0, *range(3 + rank, 3 + 2 * rank), *range(2, 2 + rank), 1]
 
 
 def correlate(x: Tensor, g: Tensor, plan: Plan) -> Tensor:
@@ -199,7 +227,7 @@ def _convolution(
         )
     strides, dilations = pair(stride, rank, "stride"), pair(dilation, rank, "dilation")
     kernel = weight._shape[2:]
-    _check_steps(name, strides, dilations, kernel)
+    check_steps(name, strides, dilations, kernel)
     _check_channels(name, input, weight, bias, groups)
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
@@ -218,7 +246,8 @@ def _convolution(
     return out if bias is None else add(out, bias.reshape((-1,) + (1,) * rank))
 
 
-def _check_steps(name: str, stride: Shape, dilation: Shape, kernel: Shape) -> None:
+def check_steps(name: str, stride: Shape, dilation: Shape, kernel: Shape) -> None:
+    """RuntimeError where a stride, a dilation or a size of the kernel is not positive."""
     if min(stride) <= 0:
         raise RuntimeError(f"non-positive stride is not supported, got stride={stride} in {name}")
     if min(dilation) <= 0:
@@ -252,9 +281,14 @@ def _check_channels(
         raise DTypeError(
             f"Input type ({input.dtype!r}) and weight type ({weight.dtype!r}) should be the same"
         )
+    if bias is not None and bias.dtype is not input.dtype:
+        raise DTypeError(
+            f"Input type ({input.dtype!r}) and bias type ({bias.dtype!r}) should be the same"
+        )
     same_device((input, weight))
 
 
+@autocasts
 def conv1d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1,
     padding: Sizes | str = 0, dilation: Sizes = 1, groups: int = 1,
@@ -263,6 +297,7 @@ def conv1d(
     return _convolution("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
 
 
+@autocasts
 def conv2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1,
     padding: Sizes | str = 0, dilation: Sizes = 1, groups: int = 1,
@@ -275,6 +310,7 @@ def conv2d(
     return _convolution("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
 
 
+@autocasts
 def conv3d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1,
     padding: Sizes | str = 0, dilation: Sizes = 1, groups: int = 1,

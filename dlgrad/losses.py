@@ -1,103 +1,225 @@
-"""Loss functions: how far predictions are from targets, as one number or per sample.
+"""Loss functions of numbers: how far predictions are from targets, as one number or per sample.
 
-Floor 6.  `reduction` is "mean", "sum" or "none".
+Floor 6.  `reduction` is "mean", "sum" or "none"; PyTorch's older `size_average` and `reduce` are
+accepted in its place.  Losses of classes are in `class_losses.py`, those that keep things apart
+by a margin in `margin_losses.py`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
 
-from dlgrad.activations import log_softmax, logsigmoid
-from dlgrad.apply import counting, where
-from dlgrad.base import node_of
+from dlgrad.activations import logsigmoid
+from dlgrad.apply import where
+from dlgrad.autocasting import autocasts
+from dlgrad.base import is_tensor
 from dlgrad.capture import current_capture
-from dlgrad.dims import wrap_dim
-from dlgrad.dtype import FLOAT, int64, uint8
-from dlgrad.elementwise import abs, clamp, eq, le, log, mul, ne, neg, sub, xlogy
+from dlgrad.comparison import le, lt
+from dlgrad.dtype import FLOAT
+from dlgrad.elementwise import abs, clamp, exp, log, mul, neg, sub, xlogy
 from dlgrad.errors import DTypeError, ShapeError
 from dlgrad.host import export_numbers
 from dlgrad.ops import BufferOps
-from dlgrad.reductions import sum as sum_of
+from dlgrad.shape import broadcast_shapes
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
-MOST_CHECKED_LABELS = 4096
+MOST_CHECKED = 4096
 
 
 def reduced(loss: Tensor, reduction: str) -> Tensor:
     """The loss per element brought to what `reduction` asks for."""
-    if reduction == "mean":
-        return loss.mean()
-    if reduction == "sum":
-        return loss.sum()
+    check_reduction(reduction)
     if reduction == "none":
         return loss
-    raise ValueError(f"{reduction} is not a valid value for reduction: use mean, sum or none")
+    return loss.mean() if reduction == "mean" else loss.sum()
 
 
-def _same_shape(name: str, input: Tensor, target: Tensor) -> None:
-    if input._shape != target._shape:
-        raise ShapeError(
-            f"{name}: input and target must have the same shape, got {input._shape} and "
-            f"{target._shape}; an expanded loss is rarely meant, so expand the target yourself "
-            "if it is"
+def check_reduction(reduction: str) -> None:
+    """ValueError for a word that is no reduction."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{reduction} is not a valid value for reduction: use mean, sum or none")
+
+
+def chosen_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """`reduction`, or what PyTorch's older pair of arguments says in its place."""
+    if size_average is None and reduce is None:
+        return reduction
+    reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
+    warnings.warn(
+        "size_average and reduce args will be deprecated, please use "
+        f"reduction='{reduction}' instead.",
+        stacklevel=3,
+    )
+    return reduction
+
+
+def known_numbers(values: Tensor) -> list[Any]:
+    """The elements, where they are known already and few; else none.
+
+    Numbers that are not computed yet, or on another device, are not waited for.
+    """
+    storage = values._storage
+    if (
+        storage.node.op is not BufferOps.BUFFER
+        or storage.device != "cpu"
+        or storage.node.numel > MOST_CHECKED
+        or current_capture() is not None
+    ):
+        return []
+    return export_numbers(values)
+
+
+def _matched(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in one shape; a warning where that is not the shape of both."""
+    if input._shape == target._shape:
+        return input, target
+    warnings.warn(
+        f"Using a target size ({target.shape}) that is different to the input size "
+        f"({input.shape}). This will likely lead to incorrect results due to broadcasting. "
+        "Please ensure they have the same size.",
+        stacklevel=3,
+    )
+    shape = broadcast_shapes(input._shape, target._shape)
+    return input.expand(shape), target.expand(shape)
+
+
+def _weighted(
+    loss: Tensor, input: Tensor, weight: Tensor | None, reduction: str, by_weight: bool = True
+) -> Tensor:
+    """`reduced`, each element counted by its weight; the mean is over the sum of the weights."""
+    if weight is None:
+        return reduced(loss, reduction)
+    if weight._shape != input._shape:
+        raise ValueError(
+            f"Weights and input must have the same size, got {list(weight._shape)} and "
+            f"{list(input._shape)}"
         )
+    if reduction == "mean" and by_weight:
+        return (loss * weight).sum() / weight.sum()
+    return reduced(loss * weight, reduction)
 
 
-def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+@autocasts
+def mse_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:
     """The square of the difference."""
-    _same_shape("mse_loss", input, target)
-    apart = sub(input, target)
-    return reduced(mul(apart, apart), reduction)
+    reduction = chosen_reduction(size_average, reduce, reduction)
+    first, second = _matched(input, target)
+    apart = sub(first, second)
+    return _weighted(mul(apart, apart), input, weight, reduction)
 
 
-def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+@autocasts
+def l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:
     """The size of the difference."""
-    _same_shape("l1_loss", input, target)
-    return reduced(abs(sub(input, target)), reduction)
+    reduction = chosen_reduction(size_average, reduce, reduction)
+    first, second = _matched(input, target)
+    return _weighted(abs(sub(first, second)), input, weight, reduction)
 
 
+@autocasts
 def smooth_l1_loss(
-    input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
 ) -> Tensor:
     """Half the square (over beta) where the difference is below beta, else the size less half."""
-    _same_shape("smooth_l1_loss", input, target)
+    reduction = chosen_reduction(size_average, reduce, reduction)
+    if beta < 0:
+        raise RuntimeError(f"smooth_l1_loss does not support negative values for beta, got {beta}")
+    first, second = _matched(input, target)
+    size = abs(sub(first, second))
     if beta == 0:
-        return l1_loss(input, target, reduction)
-    size = abs(sub(input, target))
-    return reduced(where(size < beta, 0.5 * size * size / beta, size - 0.5 * beta), reduction)
+        return reduced(size, reduction)
+    return reduced(where(lt(size, beta), 0.5 * size * size / beta, size - 0.5 * beta), reduction)
 
 
+@autocasts
 def huber_loss(
-    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
+    input: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    delta: float = 1.0,
+    weight: Tensor | None = None,
 ) -> Tensor:
-    """Half the square up to `delta`, and straight beyond."""
-    _same_shape("huber_loss", input, target)
-    size = abs(sub(input, target))
+    """Half the square up to `delta`, and straight beyond (Huber, 1964)."""
+    if delta <= 0:
+        raise RuntimeError(f"huber_loss does not support non-positive values for delta: {delta}")
+    first, second = _matched(input, target)
+    size = abs(sub(first, second))
     loss = where(le(size, delta), 0.5 * size * size, delta * (size - 0.5 * delta))
-    return reduced(loss, reduction)
+    return _weighted(loss, input, weight, reduction, by_weight=False)
 
 
+# Probabilities --------------------------------------------------------------------------------
+
+
+@autocasts
 def binary_cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
-    """-(target log(input) + (1 - target) log(1 - input)); the logarithms stop at -100."""
-    _same_shape("binary_cross_entropy", input, target)
+    """-(target log(input) + (1 - target) log(1 - input)); the logarithms stop at -100.
+
+    `input` holds probabilities: RuntimeError for others, where they are known already.
+    """
+    reduction = chosen_reduction(size_average, reduce, reduction)
+    if input._shape != target._shape:
+        raise ValueError(
+            f"Using a target size ({target.shape}) that is different to the input size "
+            f"({input.shape}) is deprecated. Please ensure they have the same size."
+        )
+    for value in known_numbers(input):
+        if not 0 <= value <= 1:
+            raise RuntimeError(
+                f"all elements of input should be between 0 and 1, but there is {value}; "
+                "binary_cross_entropy_with_logits takes scores of any size"
+            )
     positive, negative = clamp(log(input), min=-100.0), clamp(log(1 - input), min=-100.0)
     loss = neg(target * positive + (1 - target) * negative)
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
+@autocasts
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
     """`binary_cross_entropy` of sigmoid(input), without its loss of accuracy."""
-    _same_shape("binary_cross_entropy_with_logits", input, target)
+    reduction = chosen_reduction(size_average, reduce, reduction)
+    if input._shape != target._shape:
+        raise ValueError(
+            f"Target size ({target.shape}) must be the same as input size ({input.shape})"
+        )
     if pos_weight is None:
         loss = (1 - target) * input - logsigmoid(input)
     else:
@@ -106,177 +228,101 @@ def binary_cross_entropy_with_logits(
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
+@autocasts
 def kl_div(
-    input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    log_target: bool = False,
 ) -> Tensor:
-    """target * (log(target) - input), for log-probabilities `input`; "batchmean" is one more."""
+    """target * (log(target) - input), for log-probabilities `input`.
+
+    "mean" divides by the number of elements, "batchmean" by the first size, which is what the
+    Kullback-Leibler divergence means.
+    """
+    reduction = chosen_reduction(size_average, reduce, reduction)
     if log_target:
         loss = target.exp() * (target - input)
     else:
         loss = xlogy(target, target) - target * input
     if reduction == "batchmean":
-        return loss.sum() / input._shape[0]
+        return loss.sum() / input._shape[0] if input._shape else loss.sum()
     return reduced(loss, reduction)
 
 
-# Classes --------------------------------------------------------------------------------------
+@autocasts
+def poisson_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    log_input: bool = True,
+    full: bool = False,
+    size_average: bool | None = None,
+    eps: float = 1e-8,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Minus the log-likelihood of counts `target` under a Poisson distribution.
+
+    `input` is the rate or, with `log_input`, its logarithm.  `full` adds Stirling's
+    approximation of log(target!) for targets above 1.
+    """
+    reduction = chosen_reduction(size_average, reduce, reduction)
+    loss = exp(input) - target * input if log_input else input - target * log(input + eps)
+    if full:
+        many = target > 1
+        count = where(many, target, 2.0)
+        factorial = count * log(count) - count + 0.5 * log(2 * math.pi * count)
+        loss = loss + where(many, factorial, 0.0)
+    return reduced(loss, reduction)
 
 
-def _class_dim(input: Tensor) -> int:
-    if not input._shape:
-        raise ShapeError("the input needs a dimension of classes, but it is 0-dimensional")
-    return 0 if input.ndim == 1 else 1
+@autocasts
+def gaussian_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    var: Any,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
+) -> Tensor:
+    """Minus the log-likelihood of `target` under normal distributions around `input`.
+
+    `var` is the variance: a float, or a tensor in the shape of `input`, or with a last size of
+    1, or without the last dimension; it counts as `eps` where it is smaller.  `full` adds the
+    constant log(2 pi) / 2.
+    """
+    check_reduction(reduction)
+    if input.dtype.kind != FLOAT:
+        raise DTypeError(f"gaussian_nll_loss takes floating-point input, got {input.dtype!r}")
+    if not is_tensor(var):
+        if var < 0:
+            raise ValueError("var has negative entry/entries")
+        var = input.detach() * 0 + float(var)
+    elif any(value < 0 for value in known_numbers(var)):
+        raise ValueError("var has negative entry/entries")
+    if var._shape != input._shape:
+        if input._shape[:-1] == var._shape:
+            var = var.unsqueeze(-1)
+        else:
+            sizes = zip(input._shape, var._shape, strict=False)
+            wrong = [small for big, small in sizes if big != small]
+            if input.ndim != var.ndim or wrong != [1]:
+                raise ValueError(
+                    f"var is of incorrect size: {list(var._shape)} for input of size "
+                    f"{list(input._shape)}"
+                )
+    # The variance has its gradient also where it counts as eps.
+    var = var + (clamp(var.detach(), min=eps) - var.detach())
+    loss = 0.5 * (log(var) + (input - target) ** 2 / var)
+    return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
 
 
-def _check_classes(name: str, input: Tensor, target: Tensor) -> None:
-    dim = _class_dim(input)
-    if target.dtype is not int64 and target.dtype is not uint8:
-        raise DTypeError(
-            f"{name}: expected target dtype int64 (class numbers), but got {target.dtype!r}; "
-            "convert it with target.long()"
-        )
-    expected = input._shape[:dim] + input._shape[dim + 1 :]
-    if target._shape != expected:
-        if target._shape[:1] != input._shape[:1]:
-            raise ValueError(
-                f"Expected input batch_size ({(input._shape or (1,))[0]}) to match target "
-                f"batch_size ({(target._shape or (1,))[0]})."
-            )
+def check_same_rank(name: str, *tensors: Tensor) -> None:
+    """ShapeError where the numbers of dimensions differ."""
+    if len({x.ndim for x in tensors}) > 1:
         raise ShapeError(
-            f"{name}: expected target size {list(expected)}, got {list(target._shape)}"
+            f"{name} : All input tensors should have same dimension but got sizes: "
+            + ", ".join(str(list(x._shape)) for x in tensors)
         )
-
-
-def _check_labels(target: Tensor, classes: int, ignore_index: int) -> None:
-    """IndexError for a label that is no class, where the labels are known already.
-
-    Labels that are not computed yet, or many, or on another device, are not waited for: a
-    wrong one among them makes the loss NaN.
-    """
-    storage = target._storage
-    if (
-        storage.node.op is not BufferOps.BUFFER
-        or storage.device != "cpu"
-        or storage.node.numel > MOST_CHECKED_LABELS
-        or current_capture() is not None
-    ):
-        return
-    for label in export_numbers(target):
-        if not 0 <= label < classes and label != ignore_index:
-            raise IndexError(
-                f"Target {label} is out of bounds: there are {classes} classes, 0 to "
-                f"{classes - 1}; use ignore_index={label} for targets that should not count"
-            )
-
-
-def nll_loss(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-) -> Tensor:
-    """Minus the log-probability (from `log_softmax`, along dim 1) of the class in `target`.
-
-    `weight` has one number per class; a target of `ignore_index` counts for nothing.  Raises
-    IndexError for other targets that are no class; see `_check_labels`.
-    """
-    _check_classes("nll_loss", input, target)
-    dim = _class_dim(input)
-    classes = input._shape[dim]
-    _check_labels(target, classes, ignore_index)
-    label = target.unsqueeze(dim)
-    number = counting(dim, int64, input._shape, node_of(input).device)
-    chosen = eq(number, label)
-    if weight is not None:
-        shape = [1] * input.ndim
-        shape[dim] = input._shape[dim]
-        input = input * weight.reshape(shape)
-    kept = ne(label, ignore_index)
-    loss = neg(sum_of(where(chosen & kept, input, 0.0), dim))
-    is_class = le(0, target) & le(target, classes - 1)
-    loss = where(is_class | eq(target, ignore_index), loss, float("nan"))
-    if reduction != "mean":
-        return reduced(loss, reduction)
-    if weight is None:
-        return sum_of(loss) / sum_of(ne(target, ignore_index)).to(input.dtype)
-    share = where(chosen & kept, weight.reshape(shape), 0.0)
-    return sum_of(loss) / sum_of(share)
-
-
-def cross_entropy(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Tensor:
-    """`nll_loss` of `log_softmax`: `input` holds unnormalised scores, along dim 1.
-
-    `target` holds class numbers, or probabilities in the shape of `input`.
-    `label_smoothing` mixes that share of the uniform distribution into the target.
-    """
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
-    dim = _class_dim(input)
-    logs = log_softmax(input, dim)
-    if target.dtype.kind == FLOAT and target.ndim >= input.ndim:
-        return _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, dim)
-    loss = nll_loss(logs, target, weight, ignore_index, reduction)
-    if label_smoothing == 0.0:
-        return loss
-    classes = input._shape[dim]
-    if weight is not None:
-        shape = [1] * input.ndim
-        shape[dim] = classes
-        logs = logs * weight.reshape(shape)
-    kept = ne(target, ignore_index)
-    smooth = where(kept, neg(sum_of(logs, dim)), 0.0)
-    if reduction == "mean" and weight is not None:
-        number = counting(dim, int64, input._shape, node_of(input).device)
-        chosen = eq(number, target.unsqueeze(dim)) & kept.unsqueeze(dim)
-        smooth = sum_of(smooth) / sum_of(where(chosen, weight.reshape(shape), 0.0))
-    elif reduction == "mean":
-        smooth = sum_of(smooth) / sum_of(kept).to(input.dtype)
-    else:
-        smooth = reduced(smooth, reduction)
-    return (1.0 - label_smoothing) * loss + (label_smoothing / classes) * smooth
-
-
-def _soft_cross_entropy(
-    logs: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float, dim: int
-) -> Tensor:
-    _same_shape("cross_entropy", logs, target)
-    classes = logs._shape[dim]
-    if smoothing:
-        target = target * (1.0 - smoothing) + smoothing / classes
-    if weight is not None:
-        shape = [1] * logs.ndim
-        shape[dim] = classes
-        logs = logs * weight.reshape(shape)
-    loss = neg(sum_of(logs * target, dim))
-    if reduction == "mean":
-        return sum_of(loss) / max(loss.numel(), 1)
-    return reduced(loss, reduction)
-
-
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """int64 with a new last dimension: 1 at the place of the class number, else 0."""
-    if tensor.dtype is not int64:
-        raise DTypeError(f"one_hot is only applicable to index tensor of type int64, "
-                         f"got {tensor.dtype!r}; convert it with .long()")
-    if num_classes < 0:
-        if not tensor.numel():
-            raise RuntimeError("Can not infer total number of classes from empty tensor.")
-        num_classes = int(tensor.max()) + 1
-    shape = tensor._shape + (num_classes,)
-    number = counting(len(shape) - 1, int64, shape, node_of(tensor).device)
-    return eq(number, tensor.unsqueeze(-1)).to(int64)
-
-
-def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """The cosine of the angle between vectors along `dim`."""
-    dim = wrap_dim(dim, max(x1.ndim, x2.ndim))
-    lengths = clamp(x1.norm(2, dim), min=eps) * clamp(x2.norm(2, dim), min=eps)
-    return sum_of(x1 * x2, dim) / lengths

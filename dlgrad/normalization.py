@@ -1,4 +1,4 @@
-"""Normalisation, dropout, the linear layer and padding, as functions.
+"""Normalisation: of batches, layers, groups, single images and neighbouring channels.
 
 Floor 6.  `standardize` is the core of batch, layer, group and instance norm: its derivative is
 one row, so the backward pass reads the data as seldom as it can.
@@ -6,20 +6,21 @@ one row, so the backward pass reads the data as seldom as it can.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dlgrad import random
 from dlgrad.apply import reduce
+from dlgrad.autocasting import autocasts
 from dlgrad.base import grad_mode
-from dlgrad.dtype import FLOAT
-from dlgrad.elementwise import add, composed, mul, paused, rsqrt, sub
+from dlgrad.composing import composed, paused
+from dlgrad.dims import as_sizes
+from dlgrad.dtype import FLOAT, finfo
+from dlgrad.elementwise import add, div, mul, rsqrt, sub
 from dlgrad.errors import DTypeError, ShapeError
 from dlgrad.indexing import assign
-from dlgrad.linear import matmul
-from dlgrad.movement import pad_constant
 from dlgrad.ops import ReduceOps
+from dlgrad.padding import pad_constant
+from dlgrad.pooling import avg_pool2d
 from dlgrad.reductions import count_of
 from dlgrad.shape import Shape
 from dlgrad.tape import ROWS, Derivative, Entry, Row
@@ -59,9 +60,29 @@ def _standardize_gradient(g: Tensor, e: Entry) -> Tensor:
 ROWS["standardize"] = Row("NativeBatchNorm", Derivative("ao", _standardize_gradient))
 
 
+def _wide(x: Tensor) -> Tensor:
+    """Halves as float32: the statistics, and all that follows, are rounded once at the end."""
+    return x.to(x.dtype.compute)
+
+
 def _per_channel(x: Tensor, ndim: int) -> Tensor:
     """A vector with one number per channel, shaped to meet [images, channels, ...]."""
     return x.reshape((-1,) + (1,) * (ndim - 2))
+
+
+def _check_channels(input: Tensor, **vectors: Tensor | None) -> None:
+    """ShapeError unless each vector has one number per channel."""
+    for name, vector in vectors.items():
+        if vector is not None and vector.numel() != input._shape[1]:
+            raise ShapeError(
+                f"{name} should contain {input._shape[1]} elements not {vector.numel()}"
+            )
+
+
+def _scaled_channels(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    if weight is not None:
+        x = mul(x, _per_channel(weight, x.ndim))
+    return x if bias is None else add(x, _per_channel(bias, x.ndim))
 
 
 def batch_norm(
@@ -80,12 +101,10 @@ def batch_norm(
     `running_var` by the share `momentum`; otherwise with those two.
     """
     if input.ndim < 2:
+        if not input.numel():
+            return input.clone()
         raise ShapeError(f"batch_norm: expected at least 2D input, got shape {input._shape}")
-    for name, vector in (("running_mean", running_mean), ("weight", weight), ("bias", bias)):
-        if vector is not None and vector.numel() != input._shape[1]:
-            raise ShapeError(
-                f"{name} should contain {input._shape[1]} elements not {vector.numel()}"
-            )
+    _check_channels(input, running_mean=running_mean, weight=weight, bias=bias)
     if training:
         dims = (0, *range(2, input.ndim))
         count = count_of(input._shape, dims)
@@ -94,7 +113,7 @@ def batch_norm(
                 f"Expected more than 1 value per channel when training, got input size "
                 f"{list(input._shape)}"
             )
-        out, average, variance = standardize(input, dims, eps)
+        out, average, variance = standardize(_wide(input), dims, eps)
         with paused():
             unbiased = variance * (count / (count - 1))
             _move_towards(running_mean, average, momentum)
@@ -105,10 +124,8 @@ def batch_norm(
                 "Expected running_mean and running_var to be defined when training is False"
             )
         scale = _per_channel(rsqrt(running_var + eps), input.ndim)
-        out = mul(sub(input, _per_channel(running_mean, input.ndim)), scale)
-    if weight is not None:
-        out = mul(out, _per_channel(weight, input.ndim))
-    return out if bias is None else add(out, _per_channel(bias, input.ndim))
+        out = mul(sub(_wide(input), _per_channel(running_mean, input.ndim)), scale)
+    return _scaled_channels(out, weight, bias).to(input.dtype)
 
 
 def _move_towards(running: Tensor | None, value: Tensor, momentum: float) -> None:
@@ -117,6 +134,70 @@ def _move_towards(running: Tensor | None, value: Tensor, momentum: float) -> Non
         assign(running, running * (1 - momentum) + value.to(running.dtype) * momentum)
 
 
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalises each channel of each image of [images, channels, ...].
+
+    With `use_input_stats` by its own mean and variance, whose averages over the images move
+    `running_mean` and `running_var` by the share `momentum`; otherwise with those two.
+    """
+    if not use_input_stats:
+        if running_mean is None or running_var is None:
+            raise ValueError(
+                "Expected running_mean and running_var to be defined when use_input_stats is False"
+            )
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    if input.ndim < 3:
+        raise ShapeError(f"instance_norm: expected at least 3D input, got shape {input._shape}")
+    _check_channels(input, running_mean=running_mean, weight=weight, bias=bias)
+    dims = tuple(range(2, input.ndim))
+    count = count_of(input._shape, dims)
+    if count <= 1:
+        raise ValueError(
+            "Expected more than 1 spatial element when training, got input size "
+            f"{list(input._shape)}"
+        )
+    out, average, variance = standardize(_wide(input), dims, eps)
+    with paused():
+        unbiased = variance * (count / (count - 1))
+        _move_towards(running_mean, _mean_over(average, (0,)), momentum)
+        _move_towards(running_var, _mean_over(unbiased, (0,)), momentum)
+    return _scaled_channels(out, weight, bias).to(input.dtype)
+
+
+def _check_normalized(
+    input: Tensor, normalized_shape: Sequence[int], **vectors: Tensor | None
+) -> Shape:
+    """The dimensions that `normalized_shape` names, the last ones; ShapeError if others."""
+    shape = as_sizes((normalized_shape,))
+    if not shape:
+        raise ShapeError(
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least "
+            "one element, but got normalized_shape = []"
+        )
+    for name, vector in vectors.items():
+        if vector is not None and vector._shape != shape:
+            raise ShapeError(
+                f"Expected {name} to be of same shape as normalized_shape, but got {name} of "
+                f"shape {list(vector._shape)} and normalized_shape = {list(shape)}"
+            )
+    if input._shape[-len(shape) :] != shape:
+        raise ShapeError(
+            f"Given normalized_shape={list(shape)}, expected input with shape [*, "
+            f"{', '.join(map(str, shape))}], but got input of size {list(input._shape)}"
+        )
+    return tuple(range(input.ndim - len(shape), input.ndim))
+
+
+@autocasts
 def layer_norm(
     input: Tensor,
     normalized_shape: Sequence[int],
@@ -125,18 +206,33 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Normalises over the last dimensions, which must have the sizes `normalized_shape`."""
-    shape = tuple(normalized_shape)
-    if not shape or input._shape[-len(shape) :] != shape:
-        raise ShapeError(
-            f"Given normalized_shape={list(shape)}, expected input with shape [*, "
-            f"{', '.join(map(str, shape))}], but got input of size {list(input._shape)}"
-        )
-    out, _, _ = standardize(input, tuple(range(input.ndim - len(shape), input.ndim)), eps)
+    dims = _check_normalized(input, normalized_shape, weight=weight, bias=bias)
+    out, _, _ = standardize(_wide(input), dims, eps)
     if weight is not None:
         out = mul(out, weight)
-    return out if bias is None else add(out, bias)
+    return (out if bias is None else add(out, bias)).to(input.dtype)
 
 
+def rms_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """input / sqrt(mean(input ** 2) + eps) over the last dimensions (Zhang, Sennrich, 2019).
+
+    Without `eps` it is the distance from 1 to the next number of the dtype.
+    """
+    dims = _check_normalized(input, normalized_shape, weight=weight)
+    if input.dtype.kind != FLOAT:
+        raise DTypeError(f"rms_norm takes floating-point tensors, got {input.dtype!r}")
+    wide = _wide(input)
+    small = finfo(input.dtype).eps if eps is None else eps
+    out = mul(wide, rsqrt((wide * wide).mean(dims, keepdim=True) + small))
+    return (out if weight is None else mul(out, weight)).to(input.dtype)
+
+
+@autocasts
 def group_norm(
     input: Tensor,
     num_groups: int,
@@ -145,83 +241,53 @@ def group_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Normalises each group of channels of each image."""
+    if num_groups <= 0:
+        raise RuntimeError(f"Expected num groups to be greater than 0, got {num_groups}")
+    if input.ndim < 2:
+        raise ShapeError(
+            "Expected at least 2 dimensions for input tensor but received "
+            f"{input.ndim}"
+        )
     images, channels = input._shape[:2]
     if channels % num_groups:
         raise ShapeError(
             f"Expected number of channels in input to be divisible by num_groups, but got input "
             f"of shape {list(input._shape)} and num_groups={num_groups}"
         )
-    grouped = input.reshape((images, num_groups, -1))
-    out = standardize(grouped, (2,), eps)[0].reshape(input._shape)
-    if weight is not None:
-        out = mul(out, _per_channel(weight, input.ndim))
-    return out if bias is None else add(out, _per_channel(bias, input.ndim))
-
-
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """input @ weight.T + bias, for weight [out, in]."""
-    if weight.ndim not in (1, 2):
-        raise ShapeError(f"linear: weight must be 1D or 2D, but it has shape {weight._shape}")
-    if not input._shape or input._shape[-1] != weight._shape[-1]:
-        rows = math.prod(input._shape[:-1])
-        raise ShapeError(
-            f"mat1 and mat2 shapes cannot be multiplied ({rows}x{(input._shape or (0,))[-1]} and "
-            f"{weight._shape[-1]}x{weight._shape[0]}); input {input._shape} needs a last "
-            f"dimension of {weight._shape[-1]} for this layer"
+    for name, vector in (("weight", weight), ("bias", bias)):
+        if vector is not None and vector._shape != (channels,):
+            raise ShapeError(
+                f"Expected {name} to be a vector of size equal to the number of channels in "
+                f"input, but got {name} of shape {list(vector._shape)} and input of shape "
+                f"{list(input._shape)}"
+            )
+    if count_of(input._shape, tuple(range(input.ndim))) == num_groups:
+        raise ValueError(
+            "Expected more than 1 value per channel when training, got input size "
+            f"{list(input._shape)}"
         )
-    out = matmul(input, weight.t())
-    return out if bias is None else add(out, bias)
+    size = channels // num_groups * count_of(input._shape, tuple(range(2, input.ndim)))
+    grouped = input.reshape((images, num_groups, size))
+    out = standardize(_wide(grouped), (2,), eps)[0].reshape(input._shape)
+    return _scaled_channels(out, weight, bias).to(input.dtype)
 
 
-# Dropout --------------------------------------------------------------------------------------
+def local_response_norm(
+    input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Tensor:
+    """input / (k + alpha * mean(input ** 2 over `size` neighbouring channels)) ** beta.
 
-
-def _drop_mask(input: Tensor, shape: Shape, p: float) -> Tensor:
-    """1 / (1 - p) with probability 1 - p, else 0."""
-    keep = random.rand(shape, device=input.device) >= p
-    return keep.to(input.dtype) * (1.0 / (1.0 - p))
-
-
-def _dropout(input: Tensor, p: float, training: bool, inplace: bool, shape: Shape) -> Tensor:
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-    if not training or p == 0.0:
+    The neighbours of [images, channels, ...] beyond the first and the last count as 0.
+    """
+    if input.ndim < 3:
+        raise ValueError(
+            "Expected 3D or higher dimensionality input (got "
+            f"{input.ndim} dimensions); the second is the channels"
+        )
+    if not input.numel():
         return input
-    if input.dtype.kind != FLOAT:
-        raise DTypeError(f"dropout takes floating-point tensors, got {input.dtype!r}")
-    factor: Any = 0.0 if p == 1.0 else _drop_mask(input, shape, p)
-    return input.mul_(factor) if inplace else mul(input, factor)
-
-
-def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zeros elements with probability `p` and scales the others by 1 / (1 - p)."""
-    return _dropout(input, p, training, inplace, input._shape)
-
-
-def dropout2d(
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Tensor:
-    """Zeros whole channels of [images, channels, height, width] with probability `p`."""
-    lead = max(input.ndim - 2, 1)
-    return _dropout(input, p, training, inplace, input._shape[:lead] + (1,) * (input.ndim - lead))
-
-
-# Padding --------------------------------------------------------------------------------------
-
-
-def pad(
-    input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
-) -> Tensor:
-    """Pads the last dimensions: (before, after) of the last one, then of the one before it, ..."""
-    pairs = list(pad)
-    if len(pairs) % 2 or len(pairs) > 2 * input.ndim:
-        raise RuntimeError(
-            f"Padding length must be divisible by 2 and at most twice the number of dimensions "
-            f"of the input, but got {pairs} for shape {input._shape}"
-        )
-    if mode != "constant":
-        raise NotImplementedError(f"pad mode {mode!r} is not there yet; 'constant' is")
-    sides = [(0, 0)] * (input.ndim - len(pairs) // 2)
-    sides += [(pairs[i], pairs[i + 1]) for i in range(len(pairs) - 2, -1, -2)]
-    fill = value or 0
-    return pad_constant(input, sides, fill if input.dtype.kind == FLOAT else int(fill))
+    images, channels = input._shape[:2]
+    squares = mul(input, input).reshape((images, 1, channels, -1))
+    around = [(0, 0), (0, 0), (size // 2, (size - 1) // 2), (0, 0)]
+    near = avg_pool2d(pad_constant(squares, around, 0), (size, 1), 1).reshape(input._shape)
+    return div(input, (near * alpha + k) ** beta)

@@ -1,4 +1,4 @@
-"""Pooling: the largest or the average element of each window.
+"""Pooling: the largest, the average or the power average of each window.
 
 Floor 6.  Windows that lie side by side are a plain reshape of the input, so the result and its
 gradient are fused kernels over the input; others go through `windows`.
@@ -10,14 +10,17 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from dlgrad.activations import relu
 from dlgrad.apply import counting
-from dlgrad.base import node_of
+from dlgrad.base import Number, node_of
+from dlgrad.composing import paused
 from dlgrad.dims import pair
 from dlgrad.dtype import FLOAT, int64
-from dlgrad.elementwise import paused
+from dlgrad.elementwise import div
 from dlgrad.errors import DTypeError, ShapeError
-from dlgrad.movement import contiguous, pad_constant
+from dlgrad.movement import contiguous
 from dlgrad.ops import ReduceOps
+from dlgrad.padding import pad_constant
 from dlgrad.reductions import extreme_first, first_index
 from dlgrad.reductions import sum as sum_of
 from dlgrad.shape import Shape
@@ -38,7 +41,7 @@ def _geometry(
             f"{name}: Expected {rank + 1}D or {rank + 2}D input, but got shape {input._shape}"
         )
     kernel = pair(kernel_size, rank, "kernel_size")
-    strides = kernel if stride is None or stride == [] else pair(stride, rank, "stride")
+    strides = kernel if stride is None or stride in ([], ()) else pair(stride, rank, "stride")
     sides = pair(padding, rank, "padding")
     dilations = pair(dilation, rank, "dilation")
     if min(kernel) <= 0 or min(strides) <= 0 or min(dilations) <= 0:
@@ -46,11 +49,13 @@ def _geometry(
             f"{name}: kernel size, stride and dilation should be greater than zero, got "
             f"{kernel}, {strides} and {dilations}"
         )
-    for side, size in zip(sides, kernel, strict=True):
-        if side < 0 or side > size // 2:
+    for side, size, apart in zip(sides, kernel, dilations, strict=True):
+        if side < 0:
+            raise RuntimeError(f"pad must be non-negative, but got pad: {side}")
+        if side > ((size - 1) * apart + 1) // 2:
             raise RuntimeError(
                 f"pad should be at most half of effective kernel size, but got pad={side}, "
-                f"kernel_size={size} and dilation={dilations[0]}"
+                f"kernel_size={size} and dilation={apart}"
             )
     return Geometry(kernel, strides, tuple((side, side) for side in sides), dilations)
 
@@ -107,6 +112,11 @@ def _max_pool(
     dilation: Sizes, ceil_mode: bool, return_indices: bool,
 ) -> Any:  # fmt: skip
     geometry = _geometry(name, rank, input, kernel_size, stride, padding, dilation)
+    if 0 in (input._shape if input.ndim == rank + 1 else input._shape[1:]):
+        raise ShapeError(
+            f"{name}: Expected input's non-batch dimensions to have positive length, but input "
+            f"has a shape of {list(input._shape)}"
+        )
     counts = geometry.counts(input._shape[-rank:], name, ceil_mode)
     lowest = -math.inf if input.dtype.kind == FLOAT else float(input.dtype.min)
     cut, dims, shape = _shown(input, geometry, counts, lowest)
@@ -157,6 +167,15 @@ def max_pool2d(
                      ceil_mode, return_indices)  # fmt: skip
 
 
+def max_pool3d(
+    input: Tensor, kernel_size: Sizes, stride: Any = None, padding: Sizes = 0,
+    dilation: Sizes = 1, ceil_mode: bool = False, return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """The largest element of each window of [..., channels, depth, height, width]."""
+    return _max_pool("max_pool3d", 3, input, kernel_size, stride, padding, dilation,
+                     ceil_mode, return_indices)  # fmt: skip
+
+
 def _window_sizes(geometry: Geometry, sizes: Shape, counts: Shape, include_pad: bool) -> Any:
     """The divisor of an average: a number, or for each dimension the length of each window."""
     exact = all(
@@ -173,21 +192,21 @@ def _avg_pool(
     name: str, rank: int, input: Tensor, kernel_size: Sizes, stride: Any, padding: Sizes,
     ceil_mode: bool, count_include_pad: bool, divisor_override: int | None,
 ) -> Tensor:  # fmt: skip
-    if input.dtype.kind != FLOAT:
-        raise DTypeError(f"{name} takes floating-point tensors, got {input.dtype!r}")
+    if input.dtype.kind != FLOAT and input.dtype is not int64:
+        raise DTypeError(f"{name} takes floating-point tensors and int64, got {input.dtype!r}")
+    if divisor_override == 0:
+        raise RuntimeError("divisor must be not zero")
     geometry = _geometry(name, rank, input, kernel_size, stride, padding, 1)
     sizes = input._shape[-rank:]
     counts = geometry.counts(sizes, name, ceil_mode)
     cut, dims, shape = _shown(input, geometry, counts, 0.0)
     total = sum_of(cut, dims, keepdim=True).reshape(shape)
     divisor = divisor_override or _window_sizes(geometry, sizes, counts, count_include_pad)
-    if divisor == 0:
-        raise RuntimeError("divisor must be not zero")
-    if divisor is not None:
-        return total / divisor
-    for i in range(rank):
-        total = total / _lengths(input, geometry, counts, i, count_include_pad)
-    return total
+    if divisor is None:
+        divisor = _lengths(input, geometry, counts, 0, count_include_pad)
+        for i in range(1, rank):
+            divisor = divisor * _lengths(input, geometry, counts, i, count_include_pad)
+    return div(total, divisor, rounding_mode=None if input.dtype.kind == FLOAT else "trunc")
 
 
 def _lengths(
@@ -223,25 +242,49 @@ def avg_pool2d(
                      count_include_pad, divisor_override)  # fmt: skip
 
 
-def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
-    """Averages to the given height and width; the input's must be multiples of them."""
-    sizes = [
-        old if new is None else new
-        for old, new in zip(input._shape[-2:], _pair_or_none(output_size), strict=True)
-    ]
-    kernel = []
-    for old, new in zip(input._shape[-2:], sizes, strict=True):
-        if new <= 0 or old % new:
-            raise NotImplementedError(
-                f"adaptive_avg_pool2d: the output sizes must divide the input's, got {sizes} for "
-                f"{input._shape[-2:]}; interpolate or pool with avg_pool2d"
-            )
-        kernel.append(old // new)
-    return avg_pool2d(input, kernel)
+def avg_pool3d(
+    input: Tensor, kernel_size: Sizes, stride: Any = None, padding: Sizes = 0,
+    ceil_mode: bool = False, count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:  # fmt: skip
+    """The average of each window of [..., channels, depth, height, width]."""
+    return _avg_pool("avg_pool3d", 3, input, kernel_size, stride, padding, ceil_mode,
+                     count_include_pad, divisor_override)  # fmt: skip
 
 
-def _pair_or_none(value: Any) -> tuple[Any, Any]:
-    if value is None or isinstance(value, int):
-        return value, value
-    first, second = value
-    return first, second
+# Power averages ---------------------------------------------------------------------------------
+
+
+def _lp_pool(
+    name: str, rank: int, input: Tensor, norm_type: Number, kernel_size: Sizes, stride: Any,
+    ceil_mode: bool,
+) -> Tensor:  # fmt: skip
+    kernel = pair(kernel_size, rank, "kernel_size")
+    average = _avg_pool(name, rank, input**norm_type, kernel, stride, 0, ceil_mode, True, None)
+    total = average.sign() * relu(average.abs()) * math.prod(kernel)
+    out: Tensor = total ** (1.0 / norm_type)
+    return out
+
+
+def lp_pool1d(
+    input: Tensor, norm_type: Number, kernel_size: Sizes, stride: Any = None,
+    ceil_mode: bool = False,
+) -> Tensor:  # fmt: skip
+    """The p-th root of the sum of p-th powers of each window of [..., channels, length]."""
+    return _lp_pool("lp_pool1d", 1, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool2d(
+    input: Tensor, norm_type: Number, kernel_size: Sizes, stride: Any = None,
+    ceil_mode: bool = False,
+) -> Tensor:  # fmt: skip
+    """The same for images [..., channels, height, width]."""
+    return _lp_pool("lp_pool2d", 2, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool3d(
+    input: Tensor, norm_type: Number, kernel_size: Sizes, stride: Any = None,
+    ceil_mode: bool = False,
+) -> Tensor:  # fmt: skip
+    """The same for volumes [..., channels, depth, height, width]."""
+    return _lp_pool("lp_pool3d", 3, input, norm_type, kernel_size, stride, ceil_mode)

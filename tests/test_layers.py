@@ -79,7 +79,7 @@ def test_init_constants_and_mistakes():
     assert init.ones_(weight).tolist() == [[1.0] * 3] * 2
     assert init.constant_(weight, 4).tolist() == [[4.0] * 3] * 2
     low, high, _, _ = spread(init.trunc_normal_(dlgrad.zeros(1000), std=5.0, a=-1.0, b=1.0))
-    assert low == -1.0 and high == 1.0
+    assert -1.0 <= low < -0.95 and 0.95 < high <= 1.0
     assert init.calculate_gain("leaky_relu", 1.0) == 1.0
     with pytest.raises(RuntimeError, match="2 dimensions"):
         init.kaiming_uniform_(dlgrad.zeros(3))
@@ -112,7 +112,7 @@ def test_conv2d():
     assert tuple(nn.Conv2d(2, 4, 3, padding="same")(dlgrad.ones(1, 2, 5, 6)).shape) == (1, 4, 5, 6)
     assert tuple(nn.Conv2d(4, 6, 3, groups=2, dilation=2).weight.shape) == (6, 2, 3, 3)
     for bad in (
-        {"groups": 2}, {"padding": "half"}, {"padding_mode": "reflect"}, {"kernel_size": (1, 2, 3)},
+        {"groups": 2}, {"padding": "half"}, {"padding_mode": "mirror"}, {"kernel_size": (1, 2, 3)},
     ):  # fmt: skip
         with pytest.raises(ValueError):
             nn.Conv2d(**{"in_channels": 3, "out_channels": 4, "kernel_size": 3, **bad})
@@ -231,7 +231,7 @@ def test_losses():
     binary = nn.BCEWithLogitsLoss(reduction="none")(a, dlgrad.tensor([1.0, 0.0]))
     assert close(binary, [math.log(1 + math.exp(-1)), math.log(1 + math.exp(2))])
     with pytest.raises(ValueError, match="average"):
-        nn.MSELoss("average")
+        nn.MSELoss(reduction="average")
 
 
 # Gradients in bounds ---------------------------------------------------------------------------
@@ -253,7 +253,7 @@ def test_clip_grad_norm():
     reset()
     assert nn.utils.clip_grad_norm_(a, 1.0, norm_type=1.0).item() == pytest.approx(3.0)
     a.grad = dlgrad.tensor([math.nan, 0.0])
-    with pytest.raises(RuntimeError, match="not a finite"):
+    with pytest.raises(RuntimeError, match="non-finite"):
         nn.utils.clip_grad_norm_([a], 1.0, error_if_nonfinite=True)
     assert nn.utils.clip_grad_norm_([dlgrad.zeros(1)], 1.0).item() == 0.0
 

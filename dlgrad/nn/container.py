@@ -29,14 +29,28 @@ class _Numbered(Module):
         return self._of(members[index]) if isinstance(index, slice) else members[index][1]
 
     def __setitem__(self, index: int, module: Module) -> None:
-        setattr(self, str(range(len(self))[index]), module)
+        setattr(self, list(self._modules)[index], module)
 
     def __delitem__(self, index: int | slice) -> None:
         members = list(self._modules.values())
         del members[index]
+        self._renumber(members)
+
+    def _renumber(self, members: Iterable[Any]) -> None:
+        """Takes these members instead of the old ones, numbered anew."""
+        listed = list(members)
         self._modules.clear()
-        for i, member in enumerate(members):
+        for i, member in enumerate(listed):
             self.add_module(str(i), member)
+
+    def __dir__(self) -> list[str]:
+        return [key for key in super().__dir__() if not key.isdigit()]
+
+    def pop(self, index: int | slice) -> Any:
+        """Removes a module and returns it."""
+        module = self[index]
+        del self[index]
+        return module
 
     def append(self, module: Module) -> Any:
         """Adds a module at the end."""
@@ -54,11 +68,11 @@ class _Numbered(Module):
 
     def insert(self, index: int, module: Module) -> Any:
         """Puts a module before position `index`."""
+        if not isinstance(module, Module):
+            raise AssertionError(f"module should be of type: {Module}, got {type(module)}")
         members = list(self._modules.values())
         members.insert(index, module)
-        self._modules.clear()
-        for i, member in enumerate(members):
-            self.add_module(str(i), member)
+        self._renumber(members)
         return self
 
     def _of(self, members: list[tuple[str, Any]]) -> Any:
@@ -85,6 +99,11 @@ class Sequential(_Numbered):
             input = module(input)
         return input
 
+    def __add__(self, other: Any) -> Sequential:
+        if not isinstance(other, Sequential):
+            raise ValueError(f"a Sequential is added to another one, not to a {type(other)}")
+        return Sequential(*self, *other)
+
     def _of(self, members: list[tuple[str, Any]]) -> Sequential:
         return Sequential(dict(members))
 
@@ -98,6 +117,9 @@ class ModuleList(_Numbered):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError("a ModuleList is not called itself; call its modules")
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList([*self, *other])
 
     def _of(self, members: list[tuple[str, Any]]) -> ModuleList:
         return ModuleList(module for _, module in members)

@@ -1,4 +1,4 @@
-"""Layers that multiply by a matrix, look up a row, or only reshape.
+"""Layers that multiply by a matrix, and the one that does nothing.
 
 Floor 7.
 """
@@ -72,16 +72,51 @@ class Linear(Module):
         )
 
 
-class Flatten(Module):
-    """Joins the dimensions `start_dim` to `end_dim` into one."""
+class Bilinear(Module):
+    """`x1 @ weight[o] @ x2 + bias[o]`: (..., in1_features) and (..., in2_features) to (..., out).
 
-    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+    `weight` is (out_features, in1_features, in2_features), `bias` (out_features,); both begin
+    uniformly in +-1/sqrt(in1_features).
+    """
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: DeviceLike = None,
+        dtype: DType | None = None,
+    ) -> None:
         super().__init__()
-        self.start_dim = start_dim
-        self.end_dim = end_dim
+        if in1_features <= 0:
+            raise ValueError(f"in1_features must be > 0, but got {in1_features}")
+        self.in1_features = in1_features
+        self.in2_features = in2_features
+        self.out_features = out_features
+        shape = (out_features, in1_features, in2_features)
+        self.weight = Parameter(empty(shape, device=device, dtype=dtype))
+        if bias:
+            self.bias = Parameter(empty(out_features, device=device, dtype=dtype))
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters()
 
-    def forward(self, input: Tensor) -> Tensor:
-        return input.flatten(self.start_dim, self.end_dim)
+    def reset_parameters(self) -> None:
+        """Draws the first values anew."""
+        bound = 1 / math.sqrt(self.in1_features)
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
+        return F.bilinear(input1, input2, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+        return (
+            f"in1_features={self.in1_features}, in2_features={self.in2_features}, "
+            f"out_features={self.out_features}, bias={self.bias is not None}"
+        )

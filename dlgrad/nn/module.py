@@ -7,39 +7,26 @@ the dotted path of names is the key in `state_dict`.  The interface is PyTorch's
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from dlgrad.autograd import no_grad
 from dlgrad.dtype import DType, bfloat16, float16, float32, float64
 from dlgrad.errors import DTypeError
-from dlgrad.nn.hooks import ForwardHook, PreHook, RemovableHandle
+from dlgrad.nn.hooks import BackwardHooks, ForwardHook, PreHook, RemovableHandle
 from dlgrad.nn.parameter import Parameter
+from dlgrad.nn.state import IncompatibleKeys, load_state
+from dlgrad.nn.summary import Summary, summary
 from dlgrad.tensor import Tensor
 
 Self = TypeVar("Self", bound="Module")
 T = TypeVar("T")
 
 
-class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict` found to differ; it prints as a success where nothing did."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-    def __repr__(self) -> str:
-        if not self.missing_keys and not self.unexpected_keys:
-            return "<All keys matched successfully>"
-        return (
-            f"_IncompatibleKeys(missing_keys={self.missing_keys}, "
-            f"unexpected_keys={self.unexpected_keys})"
-        )
-
-    def __str__(self) -> str:
-        return repr(self)
-
-
 class Module:
     """The base of layers and models: subclasses call `super().__init__()` and define `forward`."""
+
+    # Names in the state that may be missing in an older one.
+    _OPTIONAL_STATE: tuple[str, ...] = ()
 
     training: bool
     _parameters: dict[str, Parameter | None]
@@ -55,20 +42,32 @@ class Module:
         set_plainly("_non_persistent", set())
         set_plainly("_forward_pre_hooks", {})
         set_plainly("_forward_hooks", {})
+        set_plainly("_backward_pre_hooks", {})
+        set_plainly("_backward_hooks", {})
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; call the module itself, so that hooks run too."""
         raise NotImplementedError(f"{type(self).__name__} must define forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self._forward_pre_hooks and not self._forward_hooks:
+        if not (
+            self._forward_pre_hooks
+            or self._forward_hooks
+            or self._backward_hooks
+            or self._backward_pre_hooks
+        ):
             return self.forward(*args, **kwargs)
         for pre_hook in tuple(self._forward_pre_hooks.values()):
             args, kwargs = pre_hook(self, args, kwargs)
+        backward = None
+        if self._backward_hooks or self._backward_pre_hooks:
+            before = tuple(self._backward_pre_hooks.values())
+            backward = BackwardHooks(self, before, tuple(self._backward_hooks.values()))
+            args = backward.watch_inputs(args)
         result = self.forward(*args, **kwargs)
         for hook in tuple(self._forward_hooks.values()):
             result = hook(self, args, kwargs, result)
-        return result
+        return result if backward is None else backward.watch_outputs(result)
 
     # Attributes -------------------------------------------------------------------------------
 
@@ -371,44 +370,9 @@ class Module:
 
         With `strict` the keys must be the same.  With `assign` the tensors are taken over
         instead of copied.  Raises one RuntimeError that lists every missing and unexpected
-        key and every shape that differs; then nothing was loaded.
+        key and every shape that differs; then, other than in PyTorch, nothing was loaded.
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"a state_dict is a mapping of names, got {type(state_dict).__name__}")
-        own = self.state_dict(keep_vars=True)
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
-        given = {name: _as_tensor(name, state_dict[name]) for name in own if name in state_dict}
-        problems = []
-        if strict and missing:
-            problems.append("missing keys: " + ", ".join(map(repr, missing)))
-        if strict and unexpected:
-            problems.append("unexpected keys: " + ", ".join(map(repr, unexpected)))
-        for name, tensor in given.items():
-            if tuple(tensor.shape) != tuple(own[name].shape):
-                problems.append(
-                    f"size mismatch for {name!r}: {tuple(tensor.shape)} is given, the model has "
-                    f"{tuple(own[name].shape)}"
-                )
-        if problems:
-            lines = "".join(f"\n    {problem}" for problem in problems)
-            raise RuntimeError(f"the state does not fit {type(self).__name__}:{lines}")
-        with no_grad():
-            for name, tensor in given.items():
-                if assign:
-                    self._assign(name, tensor)
-                else:
-                    own[name].copy_(tensor)
-        return IncompatibleKeys(missing, unexpected)
-
-    def _assign(self, name: str, tensor: Tensor) -> None:
-        path, _, last = name.rpartition(".")
-        module = self.get_submodule(path)
-        old = module._parameters.get(last)
-        if old is None:
-            module._buffers[last] = tensor
-        else:
-            module._parameters[last] = Parameter(tensor.detach(), old.requires_grad)
+        return load_state(self, state_dict, strict, assign)
 
     # Hooks ------------------------------------------------------------------------------------
 
@@ -429,6 +393,31 @@ class Module:
         With `with_kwargs` it is called as `hook(module, args, kwargs, output)`.
         """
         return RemovableHandle(self._forward_hooks, ForwardHook(hook, with_kwargs), prepend)
+
+    def register_full_backward_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Calls `hook(module, grad_output)` before the gradient goes through the module.
+
+        `grad_output` is a tuple; another one that it returns takes its place.
+        """
+        return RemovableHandle(self._backward_pre_hooks, hook, prepend)
+
+    def register_full_backward_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Calls `hook(module, grad_input, grad_output)` when the inputs' gradients are known.
+
+        Both are tuples, with None for arguments that have no gradient; another `grad_input`
+        that it returns takes its place.
+        """
+        return RemovableHandle(self._backward_hooks, hook, prepend)
+
+    # Looking ----------------------------------------------------------------------------------
+
+    def summary(self, *inputs: Any, **options: Any) -> Summary:
+        """Prints layers, shapes, parameters, FLOPs and memory; see `dlgrad.summary`."""
+        return summary(self, *inputs, **options)
 
     # Printing ---------------------------------------------------------------------------------
 
@@ -467,12 +456,6 @@ def zero_gradients(parameters: Any, set_to_none: bool) -> None:
 def _indented(text: str) -> str:
     """Every line but the first moved right by two."""
     return text.replace("\n", "\n  ")
-
-
-def _as_tensor(name: str, value: Any) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise TypeError(f"the state of {name!r} must be a Tensor, got {type(value).__name__}")
-    return value
 
 
 def _destination(*args: Any, **kwargs: Any) -> tuple[str | None, DType | None]:
