@@ -1,4 +1,4 @@
-"""Making tensors: from data, filled with a number, or counting.
+"""Making tensors: from data, or filled with a number.
 
 Floor 6.  `dtype`, `device` and `requires_grad` are keyword arguments everywhere; the defaults
 are the default float type (int64 or bool where the data is) and the default device.
@@ -10,14 +10,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dlgrad import graph
-from dlgrad.apply import counting, filled, where
-from dlgrad.base import Number, TensorBase, is_tensor, make, node_of
+from dlgrad.apply import as_number, filled
+from dlgrad.base import Number, TensorBase, is_tensor, make, make_view, node_of
 from dlgrad.device_type import DeviceLike, resolve_device
 from dlgrad.dims import as_sizes
-from dlgrad.dtype import FLOAT, DType, float64, get_default_dtype, int64, scalar_dtype
+from dlgrad.dtype import DType, get_default_dtype, scalar_dtype
 from dlgrad.errors import DTypeError
-from dlgrad.host import from_bytes, from_foreign, import_data
-from dlgrad.shape import Shape
+from dlgrad.host import from_bytes, from_foreign, has_buffer, import_data
+from dlgrad.shape import Shape, View
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
@@ -61,14 +61,36 @@ def as_tensor(
     if is_tensor(data):
         return data.to(device=device or data.device, dtype=dtype or data.dtype)
     place = resolve_device(device)
-    if hasattr(data, "__array_interface__") and hasattr(data, "__buffer__"):
+    if hasattr(data, "__array_interface__") and has_buffer(data):
         shared = from_foreign(data, place)
         return shared if dtype is None else shared.to(dtype)
     return import_data(data, dtype, place)
 
 
+def asarray(
+    obj: Any, *, dtype: DType | None = None, device: DeviceLike = None, copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """A tensor of `obj`: with `copy` True a new one; False raises where one would be needed."""
+    if copy:
+        return tensor(obj, dtype=dtype, device=device, requires_grad=requires_grad)
+    shares = is_tensor(obj) or hasattr(obj, "__array_interface__")
+    made = as_tensor(obj, dtype, device)
+    if copy is False and (not shares or (is_tensor(obj) and made is not obj)):
+        raise ValueError(
+            "can't alias arbitrary sequence into a tensor."
+            if not shares
+            else "can't alias a tensor with another dtype or device; leave copy=None"
+        )
+    return made.detach().requires_grad_() if requires_grad else made
+
+
 def from_numpy(array: Any) -> Tensor:
-    """A CPU tensor that shares the memory of a contiguous, writable NumPy array (else a copy)."""
+    """A CPU tensor that shares the memory of a writable NumPy array (of another: a copy).
+
+    Operations are lazy: what is pending reads the array when it is evaluated, so `realize()` it
+    before the array is changed.
+    """
     return from_foreign(array, "cpu")
 
 
@@ -87,6 +109,22 @@ def frombuffer(
     return _leaf(made, requires_grad)
 
 
+def _number(value: Any) -> Number:
+    """A Python number, which may come as a tensor of one element."""
+    if isinstance(value, complex):
+        raise NotImplementedError("complex numbers are not supported")
+    return value.item() if is_tensor(value) else as_number(value, "fill_value")
+
+
+def _sizes(name: str, size: tuple[Any, ...], named: Any) -> Shape:
+    """The sizes of f(2, 3), f((2, 3)) and f(size=(2, 3)); TypeError where there are none."""
+    if named is not None:
+        return as_sizes((named,))
+    if not size:
+        raise TypeError(f'{name}() missing 1 required positional arguments: "size"')
+    return as_sizes(size)
+
+
 def _fill(
     value: Number, shape: Shape, dtype: DType | None, device: DeviceLike, requires_grad: bool
 ) -> Tensor:
@@ -96,29 +134,39 @@ def _fill(
             raise RuntimeError(
                 f"Trying to create tensor with negative dimension {size}: {list(shape)}"
             )
-    made = filled(value, dtype or get_default_dtype(), shape, resolve_device(device))
-    return _leaf(made, requires_grad)
+    kind = dtype or get_default_dtype()
+    if kind.is_integer and not _fits(value, kind):
+        raise RuntimeError(f"value {value} cannot be converted to type {kind!r} without overflow")
+    return _leaf(filled(value, kind, shape, resolve_device(device)), requires_grad)
+
+
+def _fits(value: Number, dtype: DType) -> bool:
+    """Whether an integer type holds the number; unsigned ones take negative numbers, wrapped."""
+    return math.isfinite(value) and -dtype.max - 1 <= int(value) <= dtype.max
 
 
 def zeros(
-    *size: Any, dtype: DType | None = None, device: DeviceLike = None, requires_grad: bool = False
-) -> Tensor:
+    *shape: Any, size: Any = None, dtype: DType | None = None, device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Zeros."""
-    return _fill(0, as_sizes(size), dtype, device, requires_grad)
+    return _fill(0, _sizes("zeros", shape, size), dtype, device, requires_grad)
 
 
 def ones(
-    *size: Any, dtype: DType | None = None, device: DeviceLike = None, requires_grad: bool = False
-) -> Tensor:
+    *shape: Any, size: Any = None, dtype: DType | None = None, device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Ones."""
-    return _fill(1, as_sizes(size), dtype, device, requires_grad)
+    return _fill(1, _sizes("ones", shape, size), dtype, device, requires_grad)
 
 
 def empty(
-    *size: Any, dtype: DType | None = None, device: DeviceLike = None, requires_grad: bool = False
-) -> Tensor:
+    *shape: Any, size: Any = None, dtype: DType | None = None, device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Memory to be written; what it holds until then is not defined."""
-    return _fill(0, as_sizes(size), dtype, device, requires_grad)
+    return _fill(0, _sizes("empty", shape, size), dtype, device, requires_grad)
 
 
 def full(
@@ -126,96 +174,123 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """`fill_value` everywhere; its own type gives the dtype."""
-    if is_tensor(fill_value):
-        fill_value = fill_value.item()
-    kind = dtype or scalar_dtype(fill_value)
-    return _fill(fill_value, as_sizes((size,)), kind, device, requires_grad)
+    check_dtype(dtype)
+    kind = fill_value.dtype if is_tensor(fill_value) else scalar_dtype(_number(fill_value))
+    return _fill(_number(fill_value), as_sizes((size,)), dtype or kind, device, requires_grad)
 
 
-def zeros_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike = None,
-               requires_grad: bool = False) -> Tensor:  # fmt: skip
+def zeros_like(
+    input: Tensor, *, dtype: DType | None = None, device: DeviceLike = None,
+    requires_grad: bool = False, memory_format: Any = None,
+) -> Tensor:  # fmt: skip
     """Zeros in the shape, dtype and device of `input`."""
     return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def ones_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike = None,
-              requires_grad: bool = False) -> Tensor:  # fmt: skip
+def ones_like(
+    input: Tensor, *, dtype: DType | None = None, device: DeviceLike = None,
+    requires_grad: bool = False, memory_format: Any = None,
+) -> Tensor:  # fmt: skip
     """Ones in the shape, dtype and device of `input`."""
     return full_like(input, 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def empty_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike = None,
-               requires_grad: bool = False) -> Tensor:  # fmt: skip
+def empty_like(
+    input: Tensor, *, dtype: DType | None = None, device: DeviceLike = None,
+    requires_grad: bool = False, memory_format: Any = None,
+) -> Tensor:  # fmt: skip
     """Memory in the shape, dtype and device of `input`, to be written."""
     return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def full_like(
-    input: Tensor, fill_value: Number, *, dtype: DType | None = None, device: DeviceLike = None,
-    requires_grad: bool = False,
+    input: Tensor, fill_value: Any, *, dtype: DType | None = None, device: DeviceLike = None,
+    requires_grad: bool = False, memory_format: Any = None,
 ) -> Tensor:  # fmt: skip
     """`fill_value` in the shape, dtype and device of `input`."""
     place = node_of(input).device if device is None else device
-    return _fill(fill_value, input._shape, dtype or input.dtype, place, requires_grad)
+    return _fill(_number(fill_value), input._shape, dtype or input.dtype, place, requires_grad)
 
 
-def arange(
-    start: Number, end: Number | None = None, step: Number = 1, *, dtype: DType | None = None,
-    device: DeviceLike = None, requires_grad: bool = False,
-) -> Tensor:  # fmt: skip
-    """start, start + step, ... up to but without `end`; arange(n) counts from 0."""
-    if end is None:
-        start, end = 0, start
-    if step == 0:
-        raise RuntimeError("step must be nonzero")
-    if (end - start) * step < 0:
-        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
-    if dtype is None:
-        whole = all(isinstance(value, int) for value in (start, end, step))
-        dtype = int64 if whole else get_default_dtype()
-    if all(isinstance(value, int) for value in (start, end, step)):
-        count = -(-(end - start) // step)
-    else:
-        count = math.ceil((end - start) / step)
-    exact = float64 if dtype.kind == FLOAT else int64
-    made = counting(0, int64, (int(count),), resolve_device(device))
-    if exact is float64 and dtype is not float64 and isinstance(step, int):
-        exact = dtype  # whole steps are exact in any float type that holds the end
-    made = made.to(exact)
-    if step != 1:
-        made = made * step
-    if start != 0:
-        made = made + start
-    return _leaf(made.to(dtype), requires_grad)
-
-
-def linspace(
-    start: Number, end: Number, steps: int, *, dtype: DType | None = None,
-    device: DeviceLike = None, requires_grad: bool = False,
-) -> Tensor:  # fmt: skip
-    """`steps` numbers at equal distances from `start` to `end`, both included."""
-    if steps < 0:
-        raise RuntimeError(f"number of steps must be non-negative, got {steps}")
-    dtype = dtype or get_default_dtype()
-    place = resolve_device(device)
-    width = (end - start) / max(steps - 1, 1)
-    index = counting(0, int64, (steps,), place)
-    kind = dtype if dtype.kind == FLOAT else float64
-    # From both ends, so that the last number is `end` exactly.
-    up = index.to(kind) * width + start
-    down = (index - (steps - 1)).to(kind) * width + end
-    made = where(index < steps / 2, up, down) if steps > 1 else up
-    return _leaf(made.to(dtype), requires_grad)
-
-
-def eye(
-    n: int, m: int | None = None, *, dtype: DType | None = None, device: DeviceLike = None,
+def empty_strided(
+    size: Any, stride: Any, *, dtype: DType | None = None, device: DeviceLike = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
-    """A matrix of n rows and m columns (n) with ones on its diagonal."""
-    shape, place = (n, n if m is None else m), resolve_device(device)
-    on = counting(0, int64, shape, place) == counting(1, int64, shape, place)
-    return _leaf(on.to(dtype or get_default_dtype()), requires_grad)
+    """Memory to be written, seen with `size` and `stride` (in elements)."""
+    shown = View(as_sizes((size,)), as_sizes((stride,)))
+    if len(shown.shape) != len(shown.strides) or min(shown.shape + shown.strides, default=0) < 0:
+        raise RuntimeError(
+            "empty_strided: size and stride must have the same length and not be negative, got "
+            f"{list(shown.shape)} and {list(shown.strides)}"
+        )
+    memory = _fill(0, (shown.span[1] + 1,), dtype, device, False)
+    return _leaf(make_view(memory, shown).detach(), requires_grad)
+
+
+def scalar_tensor(
+    s: Any, *, dtype: DType | None = None, device: DeviceLike = None, requires_grad: bool = False
+) -> Tensor:
+    """A zero-dimensional tensor, of the default float type unless `dtype` says otherwise."""
+    return _fill(_number(s), (), dtype, device, requires_grad)
+
+
+# In the dtype and on the device of a tensor -----------------------------------------------------
+
+
+def new_tensor(
+    input: Tensor, data: Any, *, dtype: DType | None = None, device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """A tensor with a copy of `data`, in the dtype and on the device of `input`."""
+    place = node_of(input).device if device is None else device
+    return tensor(data, dtype=dtype or input.dtype, device=place, requires_grad=requires_grad)
+
+
+def new_full(
+    input: Tensor, size: Any, fill_value: Any, *, dtype: DType | None = None,
+    device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """`fill_value` everywhere, in the dtype and on the device of `input`."""
+    place = node_of(input).device if device is None else device
+    kind = dtype or input.dtype
+    return full(size, fill_value, dtype=kind, device=place, requires_grad=requires_grad)
+
+
+def new_zeros(
+    input: Tensor, *size: Any, dtype: DType | None = None, device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Zeros in the dtype and on the device of `input`."""
+    shape = as_sizes(size)
+    return new_full(input, shape, 0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def new_ones(
+    input: Tensor, *size: Any, dtype: DType | None = None, device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Ones in the dtype and on the device of `input`."""
+    shape = as_sizes(size)
+    return new_full(input, shape, 1, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def new_empty(
+    input: Tensor, *size: Any, dtype: DType | None = None, device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Memory to be written, in the dtype and on the device of `input`."""
+    shape = as_sizes(size)
+    return new_full(input, shape, 0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def new_empty_strided(
+    input: Tensor, size: Any, stride: Any, *, dtype: DType | None = None,
+    device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """`empty_strided` in the dtype and on the device of `input`."""
+    place = node_of(input).device if device is None else device
+    kind = dtype or input.dtype
+    return empty_strided(size, stride, dtype=kind, device=place, requires_grad=requires_grad)
 
 
 def uninitialized(shape: Shape, dtype: DType, device: str) -> Tensor:

@@ -11,12 +11,21 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlgrad import graph
-from dlgrad.apply import copy, counting, finish, move, node_as, read_view, same_device, where
-from dlgrad.base import TensorBase, grad_mode, make_view, node_of, requires_grad, view_of
-from dlgrad.dims import as_sizes, wrap_dim, wrap_dims
-from dlgrad.dtype import int64, promote_types
+from dlgrad.apply import copy, finish, move
+from dlgrad.base import (
+    TensorBase,
+    grad_mode,
+    is_tensor,
+    make_view,
+    node_of,
+    requires_grad,
+    view_of,
+)
+from dlgrad.bits import reinterpret
+from dlgrad.dims import as_sizes, sizes_given, wrap_dim, wrap_dims
+from dlgrad.dtype import DType
 from dlgrad.errors import ShapeError
-from dlgrad.ops import MovementOps
+from dlgrad.ops import MovementOps, Op
 from dlgrad.shape import Shape, View
 from dlgrad.tape import record
 
@@ -24,11 +33,13 @@ if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
 
-def move_by(x: TensorBase, change: Callable[[View], View]) -> Tensor:
-    """`x` with its view changed by `change`, one that selects elements."""
+def move_by(
+    x: TensorBase, change: Callable[[View], View], name: Op | str = MovementOps.VIEW
+) -> Tensor:
+    """`x` with its view changed by `change`, one that selects elements; `name` is for people."""
     out = make_view(x, change(view_of(x)))
     if grad_mode.enabled and requires_grad(x):
-        record(MovementOps.VIEW, change(View.contiguous(x._shape)), out, (x,))
+        record(name, change(View.contiguous(x._shape)), out, (x,))
     return out
 
 
@@ -56,22 +67,28 @@ def infer_shape(sizes: Shape, count: int) -> Shape:
     raise ShapeError(f"shape '{list(sizes)}' is invalid for input of size {count}")
 
 
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """The same elements in another shape; shares memory where strides allow it."""
-    sizes = infer_shape(as_sizes(shape), input.numel())
-    if sizes == input._shape:
+    target = infer_shape(sizes_given(sizes, shape), input.numel())
+    if target == input._shape:
         return move("reshape", None, input, view_of(input))
-    view = view_of(input).reshape(sizes)
+    view = view_of(input).reshape(target)
     if view is not None:
         return move("reshape", None, input, view)
-    return finish("reshape", None, graph.reshape(node_of(input), sizes), (input,))
+    return finish("reshape", None, graph.reshape(node_of(input), target), (input,))
 
 
-def view(input: Tensor, *shape: Any) -> Tensor:
-    """The same memory in another shape; RuntimeError where strides cannot say it."""
-    if len(shape) == 1 and not isinstance(shape[0], (int, list, tuple)):
-        raise TypeError("view(dtype) is not supported; use x.bitcast(dtype) or x.to(dtype)")
-    sizes = infer_shape(as_sizes(shape), input.numel())
+def view(
+    input: Tensor, *shape: Any, size: Any = None, dtype: DType | None = None
+) -> Tensor:
+    """The same memory in another shape; RuntimeError where strides cannot say it.
+
+    `view(dtype)` reads the bits of the last dimension as another dtype, in a copy.
+    """
+    kind = shape[0] if len(shape) == 1 else dtype
+    if isinstance(kind, DType):
+        return reinterpret(input, kind)
+    sizes = infer_shape(sizes_given(shape, size), input.numel())
     changed = view_of(input).reshape(sizes)
     if changed is None:
         raise ShapeError(
@@ -92,6 +109,11 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(input, input._shape[:start] + (middle,) + input._shape[end + 1 :])
 
 
+def ravel(input: Tensor) -> Tensor:
+    """All elements as one dimension."""
+    return reshape(input, (-1,))
+
+
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Dimension `dim` cut into `sizes`, of which one may be -1."""
     dim = wrap_dim(dim, input.ndim)
@@ -101,23 +123,23 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 
 def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """Without the dimensions of size 1, or without those of `dim` that have size 1."""
-    dims = wrap_dims(dim, input.ndim)
+    dims = () if dim == () else wrap_dims(dim, input.ndim)
     kept = [i for i, size in enumerate(input._shape) if size != 1 or i not in dims]
     old = view_of(input)
     changed = View(
         tuple(old.shape[i] for i in kept), tuple(old.strides[i] for i in kept), old.offset
     )
-    return move("reshape", None, input, changed)
+    return move("squeeze", None, input, changed)
 
 
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """With a new dimension of size 1 at `dim`."""
-    return move("reshape", None, input, view_of(input).insert(wrap_dim(dim, input.ndim + 1)))
+    return move("unsqueeze", None, input, view_of(input).insert(wrap_dim(dim, input.ndim + 1)))
 
 
-def expand(input: Tensor, *sizes: Any) -> Tensor:
+def expand(input: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """Dimensions of size 1 repeated without memory; -1 leaves a dimension as it is."""
-    target = as_sizes(sizes)
+    target = sizes_given(sizes, size)
     lead = len(target) - input.ndim
     if lead < 0:
         raise ShapeError(
@@ -125,19 +147,21 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
             f"the number of dimensions in the tensor ({input.ndim})"
         )
     shape = []
-    for i, size in enumerate(target):
+    for i, wanted in enumerate(target):
         old = input._shape[i - lead] if i >= lead else None
-        if size == -1:
+        if wanted == -1:
             if old is None:
                 raise ShapeError("expand: -1 is not allowed in a leading, non-existing dimension")
-            size = old
-        elif old is not None and old not in (1, size):
+            wanted = old
+        elif wanted < 0:
+            raise ShapeError(f"expand: sizes must not be negative, apart from -1, got {target}")
+        elif old is not None and old not in (1, wanted):
             raise ShapeError(
-                f"The expanded size of the tensor ({size}) must match the existing size ({old}) "
+                f"The expanded size of the tensor ({wanted}) must match the existing size ({old}) "
                 f"at non-singleton dimension {i}.  Target sizes: {list(target)}.  "
                 f"Tensor sizes: {list(input._shape)}"
             )
-        shape.append(size)
+        shape.append(wanted)
     return move("expand", None, input, view_of(input).expand(tuple(shape)))
 
 
@@ -148,15 +172,15 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
 
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
     """`input` expanded to `size`."""
-    return expand(input, size)
+    return expand(input, size=size)
 
 
 # Order ----------------------------------------------------------------------------------------
 
 
-def permute(input: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """The dimensions in the order `dims`."""
-    order = as_sizes(dims)
+    order = sizes_given(order, dims)
     if len(order) != input.ndim:
         raise RuntimeError(
             "permute(): number of dimensions in the tensor input does not match the "
@@ -176,6 +200,26 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     if order:
         order[first], order[second] = order[second], order[first]
     return permute(input, order)
+
+
+def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
+    """`transpose` with NumPy's names."""
+    return transpose(input, axis0, axis1)
+
+
+def swapdims(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """`transpose` under another name."""
+    return transpose(input, dim0, dim1)
+
+
+def adjoint(input: Tensor) -> Tensor:
+    """The last two dimensions swapped: for real numbers, the conjugate transpose."""
+    if input.ndim < 2:
+        raise RuntimeError(
+            f"tensor.adjoint() is only supported on matrices or batches of matrices. Got "
+            f"{input.ndim}-D tensor."
+        )
+    return transpose(input, -2, -1)
 
 
 def t(input: Tensor) -> Tensor:
@@ -206,35 +250,42 @@ def movedim(
     return permute(input, order)
 
 
-def flip(input: Tensor, *dims: Any) -> Tensor:
-    """A copy with the order of elements reversed along `dims`."""
-    changed = View.contiguous(input._shape)
-    for dim in wrap_dims(as_sizes(dims), input.ndim) if dims else ():
-        size = input._shape[dim]
-        if size:
-            changed = changed.slice(dim, size - 1, size, -1)
-    return read_view(input, changed)
-
-
 # Selection ------------------------------------------------------------------------------------
 
 
-def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """`length` elements along `dim` from `start`."""
+def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
+    """`length` elements along `dim` from `start`, which may be a zero-dim integer tensor."""
+    if not input._shape:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     dim = wrap_dim(dim, input.ndim)
-    size = input._shape[dim] if input._shape else 0
-    if not -size <= start <= size:
+    size = input._shape[dim]
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    first = _as_index(start) if is_tensor(start) else int(start)
+    if not -size <= first <= size:
         raise IndexError(
-            f"start out of range (expected to be in range of [{-size}, {size}], but got {start})"
+            f"start out of range (expected to be in range of [{-size}, {size}], but got {first})"
         )
-    start = start + size if start < 0 else start
-    if length < 0 or start + length > size:
-        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({size}).")
-    return move_by(input, lambda old: old.slice(dim, start, length))
+    first = first + size if first < 0 else first
+    if first + length > size:
+        raise RuntimeError(f"start ({first}) + length ({length}) exceeds dimension size ({size}).")
+    return move_by(input, lambda old: old.slice(dim, first, length), "slice")
+
+
+def _as_index(start: Tensor) -> int:
+    if start._shape or not start.dtype.is_integer:
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
+    return start.__index__()
 
 
 def select(input: Tensor, dim: int, index: int) -> Tensor:
     """Index `index` of dimension `dim`, which disappears."""
+    dim, place = checked_index(input, dim, index)
+    return move_by(input, lambda old: old.select(dim, place), "select")
+
+
+def checked_index(input: Tensor, dim: int, index: int) -> tuple[int, int]:
+    """Dimension and index, both counted from the start; IndexError where they are outside."""
     if not input._shape:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
     dim = wrap_dim(dim, input.ndim)
@@ -244,209 +295,36 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
             f"select(): index {index} out of range for tensor of size {list(input._shape)} at "
             f"dimension {dim}"
         )
-    place = index + size if index < 0 else index
-    return move_by(input, lambda old: old.select(dim, place))
+    return dim, index + size if index < 0 else index
 
 
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """The diagonal of dimensions `dim1` and `dim2`, as the last dimension."""
+    first, second = diagonal_dims(input, dim1, dim2)
+    return move_by(input, lambda old: diagonal_view(old, offset, first, second), "diagonal")
+
+
+def diagonal_dims(input: Tensor, dim1: int, dim2: int) -> tuple[int, int]:
+    """The two dimensions counted from the start; RuntimeError where they are the same."""
     first, second = wrap_dim(dim1, input.ndim), wrap_dim(dim2, input.ndim)
     if first == second:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
-    rows, columns = input._shape[first], input._shape[second]
-    if offset >= 0:
-        length = max(min(rows, columns - offset), 0)
-    else:
-        length = max(min(rows + offset, columns), 0)
-    kept = [i for i in range(input.ndim) if i not in (first, second)]
-
-    def change(old: View) -> View:
-        step = old.strides[first] + old.strides[second]
-        start = old.offset
-        if length:
-            start += old.strides[second] * offset if offset > 0 else -old.strides[first] * offset
-        return View(
-            tuple(old.shape[i] for i in kept) + (length,),
-            tuple(old.strides[i] for i in kept) + (step,),
-            start,
-        )
-
-    return move_by(input, change)
+    return first, second
 
 
-def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> Any:
-    """Views of consecutive parts along `dim`: of one size, or of the sizes given."""
-    dim = wrap_dim(dim, input.ndim)
-    size = input._shape[dim]
-    if isinstance(split_size_or_sections, int):
-        step = split_size_or_sections
-        if step <= 0 and not (step == 0 and size == 0):
-            raise RuntimeError(
-                f"split expects split_size be positive, but got split_size={step}"
-            )
-        sections = [min(step, size - start) for start in range(0, size, step or 1)] or [0]
-    else:
-        sections = list(split_size_or_sections)
-        if sum(sections) != size:
-            raise RuntimeError(
-                "split_with_sizes expects split_sizes to sum exactly to "
-                f"{size} (input tensor's size at dimension {dim}), but got "
-                f"split_sizes={sections}"
-            )
-    parts, start = [], 0
-    for length in sections:
-        parts.append(narrow(input, dim, start, length))
-        start += length
-    return tuple(parts)
-
-
-def chunk(input: Tensor, chunks: int, dim: int = 0) -> Any:
-    """At most `chunks` parts of equal size along `dim`, the last one shorter."""
-    if chunks <= 0:
-        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
-    size = input._shape[wrap_dim(dim, input.ndim)]
-    if size == 0:
-        return split(input, [0] * chunks, dim)
-    return split(input, -(-size // chunks), dim)
-
-
-def unbind(input: Tensor, dim: int = 0) -> Any:
-    """The slices along `dim`, which disappears."""
-    dim = wrap_dim(dim, input.ndim)
-    return tuple(select(input, dim, i) for i in range(input._shape[dim]))
-
-
-# Joining --------------------------------------------------------------------------------------
-
-
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors one after the other along `dim`."""
-    tensors = tuple(tensors)
-    if not tensors:
-        raise RuntimeError("cat(): expected a non-empty list of Tensors")
-    for i, tensor in enumerate(tensors):
-        if not isinstance(tensor, TensorBase):
-            raise TypeError(f"expected Tensor as element {i}, but got {type(tensor).__name__}")
-    joined = tuple(x for x in tensors if x._shape != (0,)) or tensors
-    first = joined[0]
-    if not first._shape:
-        raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
-    dim = wrap_dim(dim, first.ndim)
-    device = same_device(joined)
-    dtype = first.dtype
-    for i, tensor in enumerate(joined):
-        dtype = promote_types(dtype, tensor.dtype)
-        others = tensor._shape[:dim] + tensor._shape[dim + 1 :]
-        if tensor.ndim != first.ndim or others != first._shape[:dim] + first._shape[dim + 1 :]:
-            raise ShapeError(
-                f"Sizes of tensors must match except in dimension {dim}. Expected shape "
-                f"{list(first._shape)} but got {list(tensor._shape)} for tensor number {i} in "
-                "the list."
-            )
-    lengths = [tensor._shape[dim] for tensor in joined]
-    shape = first._shape[:dim] + (sum(lengths),) + first._shape[dim + 1 :]
-    whole = View.contiguous(shape)
-    node = graph.empty(dtype, shape, device)
-    start = 0
-    for tensor, length in zip(joined, lengths, strict=True):
-        if tensor.numel():
-            value = node_as(tensor, dtype, tensor._shape)
-            node = graph.update(node, value, whole.slice(dim, start, length))
-        start += length
-    return finish("cat", (dim, tuple(lengths)), node, joined)
-
-
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors of one shape along a new dimension `dim`."""
-    tensors = tuple(tensors)
-    if not tensors:
-        raise RuntimeError("stack expects a non-empty TensorList")
-    for i, tensor in enumerate(tensors):
-        if tensor._shape != tensors[0]._shape:
-            raise ShapeError(
-                f"stack expects each tensor to be equal size, but got {list(tensors[0]._shape)} "
-                f"at entry 0 and {list(tensor._shape)} at entry {i}"
-            )
-    return cat([unsqueeze(tensor, dim) for tensor in tensors], wrap_dim(dim, tensors[0].ndim + 1))
-
-
-def repeat(input: Tensor, *sizes: Any) -> Tensor:
-    """A copy, `sizes[i]` times along dimension i; more sizes than dimensions add some in front."""
-    times = as_sizes(sizes)
-    lead = len(times) - input.ndim
-    if lead < 0:
-        raise ShapeError(
-            "Number of dimensions of repeat dims can not be smaller than number of dimensions "
-            f"of tensor: got {len(times)} sizes for shape {input._shape}"
-        )
-    if min(times, default=0) < 0:
-        raise RuntimeError(f"repeat: the counts must not be negative, got {times}")
-    shape = (1,) * lead + input._shape
-    spread, shown, result = [], [], []
-    for count, size in zip(times, shape, strict=True):
-        spread += [1, size]
-        shown += [count, size]
-        result.append(count * size)
-    out = reshape(expand(reshape(input, spread), shown), result)
-    return out if out._storage is not input._storage else copy(out)
-
-
-def tile(input: Tensor, *dims: Any) -> Tensor:
-    """`repeat`, with ones put in front of too few counts."""
-    times = as_sizes(dims)
-    return repeat(input, (1,) * (input.ndim - len(times)) + times)
-
-
-def pad_constant(input: Tensor, pads: Sequence[tuple[int, int]], value: float) -> Tensor:
-    """`value` around `input`: `pads` gives (before, after) for each dimension; negative crops."""
-    from_start = [max(-before, 0) for before, _ in pads]
-    shape = []
-    for dim, (size, (before, after)) in enumerate(zip(input._shape, pads, strict=True)):
-        length = size + min(before, 0) + min(after, 0)
-        if length < 0 or size + before + after < 0:
-            raise ShapeError(
-                f"padding {(before, after)} leaves a negative size in dimension {dim} of shape "
-                f"{input._shape}"
-            )
-        if length != size:
-            input = narrow(input, dim, from_start[dim], length)
-        shape.append(size + before + after)
-    inside = View.contiguous(tuple(shape))
-    for dim, (before, _) in enumerate(pads):
-        inside = inside.slice(dim, max(before, 0), input._shape[dim])
-    return embed_value(input, tuple(shape), inside, value)
-
-
-def embed_value(input: Tensor, shape: Shape, inside: View, value: float) -> Tensor:
-    """A tensor of `shape` full of `value`, with `input` at the places of the view `inside`."""
-    if input._shape == shape:
-        return input.clone()
-    base = graph.const(value, input.dtype, shape, node_of(input).device)
-    node = graph.update(base, node_of(input), inside) if input.numel() else base
-    return finish("embed", inside, node, (input,))
-
-
-# Triangles ------------------------------------------------------------------------------------
-
-
-def _triangle(input: Tensor, diagonal: int, upper: bool) -> Tensor:
-    if input.ndim < 2:
-        name = "triu" if upper else "tril"
-        raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
-    device = node_of(input).device
-    matrix = input._shape[-2:]
-    across = counting(1, int64, matrix, device) - counting(0, int64, matrix, device)
-    return where(across >= diagonal if upper else across <= diagonal, input, False)
-
-
-def tril(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The lower triangle of matrices; zeros above `diagonal`."""
-    return _triangle(input, diagonal, upper=False)
-
-
-def triu(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The upper triangle of matrices; zeros below `diagonal`."""
-    return _triangle(input, diagonal, upper=True)
+def diagonal_view(old: View, offset: int, first: int, second: int) -> View:
+    """The view of a diagonal of dimensions `first` and `second`, as the last dimension."""
+    rows, columns = old.shape[first], old.shape[second]
+    length = min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns)
+    kept = [i for i in range(len(old.shape)) if i not in (first, second)]
+    start = old.offset
+    if length > 0:
+        start += old.strides[second] * offset if offset > 0 else -old.strides[first] * offset
+    return View(
+        tuple(old.shape[i] for i in kept) + (max(length, 0),),
+        tuple(old.strides[i] for i in kept) + (old.strides[first] + old.strides[second],),
+        start,
+    )
 
 
 # Memory ---------------------------------------------------------------------------------------
@@ -457,7 +335,7 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     return copy(input)
 
 
-def contiguous(input: Tensor) -> Tensor:
+def contiguous(input: Tensor, *, memory_format: Any = None) -> Tensor:
     """`input` if it is row-major without gaps, else a copy that is."""
     if input._view is None or input._view.is_contiguous:
         return input

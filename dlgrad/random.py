@@ -15,16 +15,17 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dlgrad import graph
 from dlgrad.apply import cast, constant, counting
-from dlgrad.base import Number, grad_mode, is_tensor, make, node_of
+from dlgrad.base import Number, grad_mode, make, node_of
 from dlgrad.capture import Capture, current_capture
 from dlgrad.creation import check_dtype
 from dlgrad.device_type import DeviceLike, device, device_object, resolve_device
-from dlgrad.dims import as_sizes
+from dlgrad.dims import sizes_given
 from dlgrad.dtype import (
     FLOAT,
     DType,
@@ -36,18 +37,20 @@ from dlgrad.dtype import (
     uint32,
     uint64,
 )
-from dlgrad.elementwise import add, mul
 from dlgrad.errors import DTypeError
-from dlgrad.host import from_bytes, from_numbers
-from dlgrad.indexing import assign
+from dlgrad.host import from_bytes
 from dlgrad.ops import ElementwiseOps
-from dlgrad.shape import Shape, broadcast_shapes
+from dlgrad.shape import Shape
+from dlgrad.storage import pending_depth
+from dlgrad.tracing import current_trace
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
 # How many of a word's leading bits make a uniform number.
 _DIGITS = {"float32": 24, "float16": 11, "bfloat16": 8}
+# How many binary digits its whole numbers have.
+_FLOAT_DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
 _LARGEST_OFFSET = 1 << 53  # offsets reach kernels as doubles
 DEFAULT_SEED = 67280421310721
 
@@ -115,9 +118,36 @@ class Generator:
         """Moves on by `words`."""
         self.offset = (self.offset + words) % _LARGEST_OFFSET
 
+    def mark(self) -> tuple[int, int, dict[str, int]]:
+        """Where the stream is now, for `rewound`."""
+        drawn = {place: held.drawn for place, held in self._captured.items()}
+        return self._seed, self.offset, drawn
+
+    @contextmanager
+    def rewound(self, mark: tuple[int, int, dict[str, int]] | None) -> Iterator[None]:
+        """A block in which the stream starts again at `mark`; with None, it goes on."""
+        if mark is None:
+            yield
+            return
+        now = self._seed, self.offset
+        counts = [(held, held.drawn) for held in self._captured.values()]
+        self._seed, self.offset, drawn = mark
+        for place, held in self._captured.items():
+            held.drawn = drawn.get(place, 0)
+        try:
+            yield
+        finally:
+            self._seed, self.offset = now
+            for held, count in counts:
+                held.drawn = count
+
     def counters(self, shape: Shape, place: str, per_element: int) -> Tensor:
         """The counter of the first word of each element, uint64; moves the offset on."""
         count = math.prod(shape)
+        trace = current_trace()
+        drawn = None if trace is None else trace.counters(self, shape, place, per_element)
+        if drawn is not None:
+            return drawn  # type: ignore[no-any-return]
         index = counting(0, uint64, (count,), place)
         if per_element != 1:
             index = index * per_element
@@ -138,7 +168,8 @@ class Generator:
         node = node_of(counter)
         make_key = graph.varying if self._seed <= _LARGEST_OFFSET else constant
         key = make_key(self._seed, uint64, node.shape, node.device)
-        return make(graph.elementwise(ElementwiseOps.PHILOX, key, node, dtype=uint32), 1)
+        depth = 1 + pending_depth(counter._storage)
+        return make(graph.elementwise(ElementwiseOps.PHILOX, key, node, dtype=uint32), depth)
 
 
 def given_at_launch(value: Number, like: Tensor) -> Tensor:
@@ -218,7 +249,7 @@ def _finished(made: Tensor, shape: Shape, requires_grad: bool) -> Tensor:
     return made.requires_grad_() if requires_grad else made
 
 
-class _unrecorded:
+class unrecorded:
     """Random numbers are constants for autograd."""
 
     def __enter__(self) -> None:
@@ -228,20 +259,21 @@ class _unrecorded:
         grad_mode.enabled = self.before
 
 
-def _checked(size: Sequence[Any]) -> Shape:
-    shape = as_sizes(size)
+def checked_sizes(sizes: Sequence[Any], named: Any = None) -> Shape:
+    """The sizes of f(2, 3), f((2, 3)) or f(size=(2, 3)); RuntimeError for negative ones."""
+    shape = sizes_given(sizes, named)
     if min(shape, default=0) < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension: {list(shape)}")
     return shape
 
 
 def rand(
-    *size: Any, generator: Generator | None = None, dtype: DType | None = None,
-    device: DeviceLike = None, requires_grad: bool = False,
+    *sizes: Any, size: Any = None, generator: Generator | None = None,
+    dtype: DType | None = None, device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1)."""
-    shape = _checked(size)
-    with _unrecorded():
+    shape = checked_sizes(sizes, size)
+    with unrecorded():
         made = uniform_flat(
             math.prod(shape), _float_dtype(dtype, "rand"), resolve_device(device), generator
         )
@@ -249,67 +281,91 @@ def rand(
 
 
 def randn(
-    *size: Any, generator: Generator | None = None, dtype: DType | None = None,
-    device: DeviceLike = None, requires_grad: bool = False,
+    *sizes: Any, size: Any = None, generator: Generator | None = None,
+    dtype: DType | None = None, device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Numbers of the standard normal distribution."""
-    shape = _checked(size)
-    with _unrecorded():
+    shape = checked_sizes(sizes, size)
+    with unrecorded():
         made = normal_flat(
             math.prod(shape), _float_dtype(dtype, "randn"), resolve_device(device), generator
         )
         return _finished(made, shape, requires_grad)
 
 
-def rand_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike = None,
-              requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """`rand` in the shape, dtype and device of `input`."""
-    return rand(input._shape, dtype=dtype or input.dtype, device=device or input.device,
-                requires_grad=requires_grad)  # fmt: skip
-
-
-def randn_like(input: Tensor, *, dtype: DType | None = None, device: DeviceLike = None,
-               requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """`randn` in the shape, dtype and device of `input`."""
-    return randn(input._shape, dtype=dtype or input.dtype, device=device or input.device,
-                 requires_grad=requires_grad)  # fmt: skip
-
-
-def normal(
-    mean: Any, std: Any, size: Any = None, *, generator: Generator | None = None,
-    dtype: DType | None = None, device: DeviceLike = None,
+def rand_like(
+    input: Tensor, *, generator: Generator | None = None, dtype: DType | None = None,
+    device: DeviceLike = None, requires_grad: bool = False, memory_format: Any = None,
 ) -> Tensor:  # fmt: skip
-    """Normal numbers with `mean` and `std`, which may be tensors (then they give the shape)."""
-    model = mean if is_tensor(mean) else std if is_tensor(std) else None
-    if size is None:
-        if model is None:
-            raise TypeError("normal(): give `size` where mean and std are numbers")
-        size, dtype, device = model._shape, dtype or model.dtype, device or model.device
-        if is_tensor(std) and is_tensor(mean):
-            size = broadcast_shapes(mean._shape, std._shape)
-    drawn = randn(size, generator=generator, dtype=dtype, device=device)
-    return add(mul(drawn, std), mean)
+    """`rand` in the shape, dtype and device of `input`."""
+    return rand(
+        input._shape, generator=generator, dtype=dtype or input.dtype,
+        device=device or input.device, requires_grad=requires_grad,
+    )  # fmt: skip
+
+
+def randn_like(
+    input: Tensor, *, generator: Generator | None = None, dtype: DType | None = None,
+    device: DeviceLike = None, requires_grad: bool = False, memory_format: Any = None,
+) -> Tensor:  # fmt: skip
+    """`randn` in the shape, dtype and device of `input`."""
+    return randn(
+        input._shape, generator=generator, dtype=dtype or input.dtype,
+        device=device or input.device, requires_grad=requires_grad,
+    )  # fmt: skip
 
 
 # Integers ---------------------------------------------------------------------------------------
 
 
+def largest_whole(dtype: DType) -> int:
+    """The largest whole number up to which `dtype` holds all of them."""
+    return 1 << _FLOAT_DIGITS[dtype.name] if dtype.kind == FLOAT else int(dtype.max)
+
+
+def check_bounds(name: str, low: int, high: int, dtype: DType) -> None:
+    """RuntimeError where [low, high) is empty, or `dtype` does not hold its numbers."""
+    if low >= high:
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
+    smallest = int(dtype.min) if dtype.kind != FLOAT else -int(min(dtype.max, 2.0**63))
+    largest = int(dtype.max) if dtype.kind != FLOAT else int(min(dtype.max, 2.0**63))
+    for bound, what in ((low, "from"), (high - 1, "to - 1")):
+        if not smallest <= bound <= largest:
+            raise RuntimeError(f"{name}: {what} is out of bounds for {dtype!r}, got {bound}")
+
+
 def randint(
-    low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None,
+    low: Any = None, high: Any = None, size: Any = None, *, generator: Generator | None = None,
     dtype: DType | None = None, device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Whole numbers from `low` (0) up to but without `high`: randint(high, size) too."""
-    if size is None:
-        if isinstance(high, int) or high is None:
-            raise TypeError("randint(): give `size`, as in randint(0, 10, (3,))")
+    if size is None and high is not None and not isinstance(high, int):
         low, high, size = 0, low, high
-    if low >= high:
-        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got {low} >= {high}")
+    elif high is None:
+        low, high = 0, low
+    if size is None or high is None:
+        raise TypeError("randint(): give `high` and `size`, as in randint(0, 10, (3,))")
     check_dtype(dtype)
-    shape, place = _checked((size,)), resolve_device(device)
-    with _unrecorded():
-        made = integer_flat(low, high, math.prod(shape), place, generator)
+    start = 0 if low is None else low
+    check_bounds("randint", start, high, dtype or int64)
+    shape, place = checked_sizes((size,)), resolve_device(device)
+    with unrecorded():
+        made = integer_flat(start, high, math.prod(shape), place, generator)
         return _finished(cast(made, dtype or int64), shape, requires_grad)
+
+
+def randint_like(
+    input: Tensor, low: Any = None, high: int | None = None, *,
+    generator: Generator | None = None, dtype: DType | None = None, device: DeviceLike = None,
+    requires_grad: bool = False, memory_format: Any = None,
+) -> Tensor:  # fmt: skip
+    """`randint` in the shape, dtype and device of `input`."""
+    return randint(
+        low, high, input._shape, generator=generator, dtype=dtype or input.dtype,
+        device=device or input.device, requires_grad=requires_grad,
+    )  # fmt: skip
 
 
 def integer_flat(
@@ -327,27 +383,8 @@ def integer_flat(
     return cast(both % span, int64) + low if span < 1 << 64 else cast(both, int64)
 
 
-def randint_like(
-    input: Tensor, low: int, high: int | None = None, *, dtype: DType | None = None
-) -> Tensor:
-    """`randint` in the shape, dtype and device of `input`."""
-    if high is None:
-        low, high = 0, low
-    return randint(low, high, input._shape, dtype=dtype or input.dtype, device=input.device)
-
-
-def randperm(
-    n: int, *, generator: Generator | None = None, dtype: DType | None = None,
-    device: DeviceLike = None,
-) -> Tensor:  # fmt: skip
-    """The numbers 0 to n - 1 in random order, shuffled by Python."""
-    if n < 0:
-        raise RuntimeError(f"n must be non-negative, got {n}")
-    return from_numbers(permutation(n, generator), dtype or int64, (n,), resolve_device(device))
-
-
 def permutation(n: int, generator: Generator | None = None) -> list[int]:
-    """The same as a list."""
+    """The numbers 0 to n - 1 in random order, as a list, shuffled by Python."""
     import random as python_random  # slow to import, and seldom needed
 
     source = generator or default_generator
@@ -355,62 +392,3 @@ def permutation(n: int, generator: Generator | None = None) -> list[int]:
     python_random.Random((source.initial_seed() << 64) + source.offset).shuffle(numbers)
     source.advance(max(n, 1))
     return numbers
-
-
-# From probabilities, and in place -----------------------------------------------------------------
-
-
-def bernoulli(
-    input: Tensor, p: float | None = None, *, generator: Generator | None = None
-) -> Tensor:
-    """1 with the probability that the element says (or `p`), else 0."""
-    if input.dtype.kind != FLOAT and p is None:
-        raise DTypeError(f"bernoulli takes floating-point probabilities, got {input.dtype!r}")
-    drawn = rand(input._shape, generator=generator, device=input.device)
-    chance = input.detach() if p is None else p
-    return cast(drawn < chance, input.dtype)
-
-
-def bernoulli_(input: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
-    """Fills with 1 with probability `p`, else 0."""
-    drawn = rand(input._shape, generator=generator, device=input.device)
-    assign(input, cast(drawn < p, input.dtype))
-    return input
-
-
-def uniform_(
-    input: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None,
-    **bounds: float,
-) -> Tensor:  # fmt: skip
-    """Fills with uniform numbers in [a, b) (PyTorch's names `from` and `to` work too)."""
-    low, high = bounds.get("from", a), bounds.get("to", b)
-    if low > high:
-        raise RuntimeError(
-            f"uniform_ expects to return a [from, to) range, but found from={low} > to={high}"
-        )
-    drawn = rand(input._shape, generator=generator, dtype=input.dtype, device=input.device)
-    width, start = given_at_launch(high - low, drawn), given_at_launch(low, drawn)
-    assign(input, drawn * width + start)
-    return input
-
-
-def normal_(
-    input: Tensor, mean: Number = 0.0, std: Number = 1.0, *, generator: Generator | None = None
-) -> Tensor:
-    """Fills with normal numbers."""
-    if std < 0:
-        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
-    drawn = randn(input._shape, generator=generator, dtype=input.dtype, device=input.device)
-    assign(input, drawn * given_at_launch(std, drawn) + given_at_launch(mean, drawn))
-    return input
-
-
-def exponential_(
-    input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None
-) -> Tensor:
-    """Fills with numbers of the exponential distribution of rate `lambd`."""
-    drawn = rand(input._shape, generator=generator, dtype=input.dtype, device=input.device)
-    assign(input, (1.0 - drawn).log() * (-1.0 / lambd))
-    return input
-
-

@@ -27,6 +27,7 @@ def contiguous_strides(shape: Shape) -> Shape:
     return tuple(reversed(strides))
 
 
+@lru_cache(maxsize=4096)
 def broadcast_shapes(*shapes: Shape) -> Shape:
     """The shape that all `shapes` expand to, by PyTorch's rule; ShapeError if there is none."""
     rank = max((len(shape) for shape in shapes), default=0)
@@ -62,16 +63,8 @@ class View(NamedTuple):
 
     @property
     def is_contiguous(self) -> bool:
-        """Row-major without gaps; dimensions of size 1 may have any stride."""
-        expected = 1
-        for size, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
-            if size == 0:
-                return True
-            if size != 1:
-                if stride != expected:
-                    return False
-                expected *= size
-        return True
+        """Row-major without gaps, or empty; dimensions of size 1 may have any stride."""
+        return _is_contiguous(self.shape, self.strides)
 
     @property
     def span(self) -> tuple[int, int]:
@@ -201,6 +194,25 @@ class View(NamedTuple):
                 return None
         offset = inner.offset + sum(d * s for d, s in zip(start, inner.strides, strict=True))
         return View(self.shape, tuple(strides), offset)
+
+
+class Layouts(NamedTuple):
+    """The shape of a block of memory, and two views of it: one tensor, and another made of it."""
+
+    shape: Shape
+    before: View
+    after: View
+
+
+@lru_cache(maxsize=4096)
+def _is_contiguous(shape: Shape, strides: Shape) -> bool:
+    expected = 1
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size != 1:
+            if stride != expected:
+                return 0 in shape
+            expected *= size
+    return True
 
 
 @lru_cache(maxsize=4096)

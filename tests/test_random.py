@@ -121,12 +121,13 @@ def test_permutations() -> None:
     assert sorted(first.tolist()) == list(range(100))
     assert first.tolist() != second.tolist()
     dlgrad.manual_seed(0)
-    assert permutation(100) == first.tolist()
+    assert dlgrad.randperm(100).tolist() == first.tolist()
+    assert sorted(permutation(100)) == list(range(100))
     assert dlgrad.randperm(0).shape == (0,)
 
 
 def test_bernoulli_and_dropout() -> None:
-    from dlgrad.normalization import dropout
+    from dlgrad.dropping import dropout
 
     dlgrad.manual_seed(0)
     ones = dlgrad.bernoulli(dlgrad.full((10_000,), 0.3))

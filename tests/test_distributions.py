@@ -1,0 +1,209 @@
+"""Probability distributions: formulas, draws, gradients, and what they refuse."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+import dlgrad
+from dlgrad.distributions import (
+    Bernoulli,
+    Categorical,
+    Distribution,
+    Exponential,
+    Independent,
+    Laplace,
+    LogNormal,
+    Normal,
+    Uniform,
+    kl_divergence,
+    register_kl,
+)
+
+CONTINUOUS: dict[str, tuple[Distribution, float, float]] = {
+    "normal": (Normal(0.5, 2.0), -18.0, 19.0),
+    "log-normal": (LogNormal(0.1, 0.5), 1e-6, 30.0),
+    "uniform": (Uniform(-1.0, 2.0), -1.0, 2.0),
+    "exponential": (Exponential(1.5), 0.0, 20.0),
+    "laplace": (Laplace(-0.5, 0.7), -15.0, 14.0),
+}
+
+
+def points(low: float, high: float, count: int = 20_000) -> tuple[Any, float]:
+    """The middles of `count` steps from low to high in float64, and the width of a step."""
+    width = (high - low) / count
+    return (dlgrad.arange(count, dtype=dlgrad.float64) + 0.5) * width + low, width
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_densities_add_up_to_one_and_have_the_moments_named(name: str) -> None:
+    d, low, high = CONTINUOUS[name]
+    x, width = points(low, high)
+    density = d.log_prob(x).exp() * width
+    mean = d.mean.item()
+    assert density.sum().item() == pytest.approx(1, abs=1e-3)
+    assert (density * x).sum().item() == pytest.approx(mean, abs=2e-3)
+    variance = (density * (x - mean).square()).sum().item()
+    assert variance == pytest.approx(d.variance.item(), rel=5e-3)
+    assert d.stddev.item() == pytest.approx(math.sqrt(d.variance.item()), rel=1e-6)
+    assert -(density * d.log_prob(x)).sum().item() == pytest.approx(d.entropy().item(), abs=5e-3)
+    middle = dlgrad.tensor(0.4, dtype=dlgrad.float64)
+    below = (density * (x <= d.icdf(middle))).sum().item()
+    assert below == pytest.approx(0.4, abs=2e-3)
+    assert d.cdf(d.icdf(middle)).item() == pytest.approx(0.4, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_draws_follow_the_cumulative_probability(name: str) -> None:
+    dlgrad.manual_seed(0)
+    d = CONTINUOUS[name][0]
+    drawn = d.cdf(d.sample((8000,)))
+    for share in (0.1, 0.5, 0.9):
+        assert abs((drawn < share).float().mean().item() - share) < 0.03
+
+
+def test_gradients_reach_the_parameters_through_draws() -> None:
+    loc, scale = (dlgrad.tensor(v, requires_grad=True) for v in (1.0, 2.0))
+    dlgrad.manual_seed(0)
+    drawn = Normal(loc, scale).rsample((50,))
+    drawn.sum().backward()
+    assert loc.grad is not None
+    assert scale.grad is not None
+    assert loc.grad.item() == 50.0
+    noise = (drawn.detach() - 1) / 2
+    assert scale.grad.item() == pytest.approx(noise.sum().item(), rel=1e-4)
+    assert not Normal(loc, scale).sample().requires_grad
+    with pytest.raises(NotImplementedError, match="rsample"):
+        Bernoulli(0.5).rsample()
+
+
+def test_a_categorical() -> None:
+    weights = [[1.0, 2.0, 1.0], [0.0, 0.0, 5.0]]
+    d = Categorical(dlgrad.tensor(weights))
+    assert d.probs.tolist() == [[0.25, 0.5, 0.25], [0.0, 0.0, 1.0]]
+    assert d.log_prob(dlgrad.tensor([1, 2])).tolist() == pytest.approx([math.log(0.5), 0], abs=1e-6)
+    assert d.entropy().tolist() == pytest.approx([1.5 * math.log(2), 0], abs=1e-5)
+    assert d.mode.tolist() == [1, 2]
+    assert d.enumerate_support().tolist() == [[0, 0], [1, 1], [2, 2]]
+    dlgrad.manual_seed(0)
+    drawn = d.sample((3000,))
+    assert drawn.shape == (3000, 2)
+    first = [row[0] for row in drawn.tolist()]
+    for place, share in enumerate((0.25, 0.5, 0.25)):
+        assert abs(first.count(place) / 3000 - share) < 0.04
+    assert {row[1] for row in drawn.tolist()} == {2}
+    assert d.sample().shape == (2,)
+    logits = dlgrad.zeros(4, requires_grad=True)
+    Categorical(logits=logits).log_prob(dlgrad.tensor(2)).backward()
+    assert logits.grad is not None
+    assert logits.grad.tolist() == pytest.approx([-0.25, -0.25, 0.75, -0.25])
+
+
+def test_a_bernoulli() -> None:
+    d = Bernoulli(dlgrad.tensor([0.2, 0.5]))
+    assert d.log_prob(dlgrad.tensor([1.0, 0.0])).tolist() == pytest.approx(
+        [math.log(0.2), math.log(0.5)], abs=1e-6
+    )
+    assert d.variance.tolist() == pytest.approx([0.16, 0.25])
+    assert d.mode.tolist()[0] == 0
+    assert math.isnan(d.mode.tolist()[1])
+    dlgrad.manual_seed(0)
+    assert d.sample((4000,)).mean(0).tolist() == pytest.approx([0.2, 0.5], abs=0.04)
+    assert Bernoulli(logits=0.0).entropy().item() == pytest.approx(math.log(2))
+
+
+def test_independent_dimensions() -> None:
+    d = Independent(Normal(dlgrad.zeros(2, 3), 1.0), 1)
+    assert (tuple(d.batch_shape), tuple(d.event_shape)) == ((2,), (3,))
+    assert d.sample((4,)).shape == (4, 2, 3)
+    one = Normal(0.0, 1.0)
+    assert d.log_prob(dlgrad.zeros(2, 3)).tolist() == pytest.approx(
+        [3 * one.log_prob(dlgrad.tensor(0.0)).item()] * 2
+    )
+    assert d.entropy().tolist() == pytest.approx([3 * one.entropy().item()] * 2)
+
+
+@pytest.mark.parametrize(
+    ("p", "q"),
+    [
+        (Normal(0.0, 1.0), Normal(1.0, 2.0)),
+        (LogNormal(0.0, 0.5), LogNormal(0.3, 0.8)),
+        (Uniform(0.0, 1.0), Uniform(-1.0, 2.0)),
+        (Uniform(0.0, 1.0), Normal(0.5, 2.0)),
+        (Exponential(1.0), Exponential(2.5)),
+        (Laplace(0.0, 1.0), Laplace(0.5, 2.0)),
+    ],
+    ids=lambda d: repr(d),
+)
+def test_divergence_is_the_expected_difference_of_logarithms(
+    p: Distribution, q: Distribution
+) -> None:
+    low, high = (0.0, 1.0) if isinstance(p, Uniform) else (-25.0, 25.0)
+    if isinstance(p, (LogNormal, Exponential)):
+        low = 1e-6
+    x, width = points(low, high, 50_000)
+    expected = (p.log_prob(x).exp() * (p.log_prob(x) - q.log_prob(x))).sum().item() * width
+    assert kl_divergence(p, q).item() == pytest.approx(expected, abs=2e-3)
+    assert kl_divergence(p, p).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_divergence_of_discrete_ones() -> None:
+    p, q = [0.2, 0.3, 0.5], [0.5, 0.25, 0.25]
+    expected = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    found = kl_divergence(Categorical(dlgrad.tensor(p)), Categorical(dlgrad.tensor(q)))
+    assert found.item() == pytest.approx(expected, abs=1e-6)
+    expected = 0.2 * math.log(0.2 / 0.6) + 0.8 * math.log(0.8 / 0.4)
+    assert kl_divergence(Bernoulli(0.2), Bernoulli(0.6)).item() == pytest.approx(expected, abs=1e-6)
+    assert kl_divergence(Bernoulli(0.5), Bernoulli(1.0)).item() == math.inf
+    with pytest.raises(NotImplementedError, match="Normal and q type Bernoulli"):
+        kl_divergence(Normal(0.0, 1.0), Bernoulli(0.5))
+
+
+def test_divergences_can_be_added() -> None:
+    class Halved(Normal):
+        pass
+
+    @register_kl(Halved, Halved)
+    def _rule(p: Halved, q: Halved) -> dlgrad.Tensor:
+        return p.loc * 0 + 7
+
+    assert kl_divergence(Halved(0.0, 1.0), Halved(0.0, 1.0)).item() == 7
+    assert kl_divergence(Halved(0.0, 1.0), Normal(0.0, 1.0)).item() == 0
+    with pytest.raises(TypeError, match="subclass of Distribution"):
+        register_kl(int, Normal)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: Normal(0.0, -1.0),
+        lambda: Normal(math.nan, 1.0),
+        lambda: Uniform(1.0, 0.0),
+        lambda: Exponential(0.0),
+        lambda: Bernoulli(1.5),
+        lambda: Bernoulli(),
+        lambda: Bernoulli(0.5, 0.5),
+        lambda: Categorical(dlgrad.tensor([-1.0, 2.0])),
+        lambda: Categorical(dlgrad.tensor(1.0)),
+        lambda: Categorical(dlgrad.ones(3)).log_prob(dlgrad.tensor(3)),
+        lambda: Bernoulli(0.5).log_prob(dlgrad.tensor(0.5)),
+        lambda: Exponential(1.0).log_prob(dlgrad.tensor(-1.0)),
+        lambda: Normal(dlgrad.zeros(3), 1.0).log_prob(dlgrad.zeros(2)),
+        lambda: Normal("zero", 1.0),
+        lambda: Independent(Normal(0.0, 1.0), 1),
+        # Numbers that are not computed yet are looked at where that is asked for.
+        lambda: Normal(0.0, dlgrad.ones(2) * -1.0, validate_args=True),
+    ],
+)
+def test_what_is_wrong_raises(call: Any) -> None:
+    with pytest.raises(ValueError):
+        call()
+
+
+def test_nothing_is_checked_without_validation() -> None:
+    assert Normal(0.0, -1.0, validate_args=False).scale.item() == -1
+    pending = dlgrad.ones(2) * -1.0
+    Normal(0.0, pending)
+    assert not pending._storage.node.is_realized
