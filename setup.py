@@ -17,6 +17,12 @@ def read_version() -> str:
     return match.group(1)
 
 
+def list_packages() -> list[str]:
+    """Every folder of dlgrad that has an __init__.py, as a dotted name."""
+    found = sorted((ROOT / "dlgrad").rglob("__init__.py"))
+    return [".".join(path.parent.relative_to(ROOT).parts) for path in found]
+
+
 setup(
     name="dlgrad",
     version=read_version(),
@@ -26,15 +32,7 @@ setup(
     author="dlgrad developers",
     license="MIT",
     package_dir={"": "."},  # makes an editable install a plain path, which any folder sees
-    packages=[
-        "dlgrad",
-        "dlgrad.c_src",
-        "dlgrad.cuda",
-        "dlgrad.data",
-        "dlgrad.metal",
-        "dlgrad.nn",
-        "dlgrad.optim",
-    ],
+    packages=list_packages(),
     package_data={"dlgrad": ["py.typed"]},
     zip_safe=False,
     python_requires=">=3.10",

@@ -8,6 +8,7 @@ imported when they are first used.
 from __future__ import annotations
 
 import importlib
+import math
 from typing import TYPE_CHECKING, Any
 
 from dlgrad import autograd as autograd
@@ -17,6 +18,7 @@ from dlgrad.autograd import (
     enable_grad,
     inference_mode,
     is_grad_enabled,
+    is_inference_mode_enabled,
     no_grad,
     set_grad_enabled,
 )
@@ -59,6 +61,7 @@ from dlgrad.formatting import set_printoptions
 from dlgrad.functional import *  # noqa: F403
 from dlgrad.functional import __all__ as _functions
 from dlgrad.jit import jit as _jit
+from dlgrad.later import FUNCTIONS, find
 from dlgrad.random import (
     Generator,
     default_generator,
@@ -72,11 +75,7 @@ from dlgrad.tensor import Size, Tensor
 from dlgrad.version import __version__
 
 if TYPE_CHECKING:
-    from dlgrad import cuda, data, metal, nn, optim, viz
-    from dlgrad.convolution import conv1d, conv2d, conv3d
-    from dlgrad.normalization import batch_norm, dropout, group_norm, layer_norm
-    from dlgrad.pooling import avg_pool1d, max_pool1d, max_pool2d
-    from dlgrad.serialization import load, save
+    from dlgrad import cuda, data, metal, nn, optim, profiler, viz
 
 float = float32
 double = float64
@@ -85,6 +84,9 @@ long = int64
 int = int32
 short = int16
 
+inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
+newaxis = None
+
 # These names are modules of the package, too; the things inside them are what users mean.
 tensor = _tensor
 device = _device
@@ -92,48 +94,44 @@ dtype = DType
 jit = _jit
 
 # Imported when they are first used, so that `import dlgrad` takes little time.
-_LATER = {
-    "avg_pool1d": "pooling",
-    "batch_norm": "normalization",
-    "conv1d": "convolution",
-    "conv2d": "convolution",
-    "conv3d": "convolution",
-    "dropout": "normalization",
-    "group_norm": "normalization",
-    "layer_norm": "normalization",
-    "load": "serialization",
-    "max_pool1d": "pooling",
-    "max_pool2d": "pooling",
-    "save": "serialization",
-}
-_LAZY = ("cuda", "data", "metal", "nn", "optim", "viz")
+_LAZY = (
+    "accelerator", "amp", "backends", "cuda", "data", "distributed", "distributions", "func",
+    "linalg", "metal", "multiprocessing", "nn", "optim", "profiler", "special", "utils", "viz",
+)  # fmt: skip
+
+_COMPLEX = (
+    "cdouble", "cfloat", "chalf", "complex", "complex128", "complex32", "complex64", "fft",
+    "istft", "polar", "stft", "view_as_complex", "view_as_real",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"dlgrad.{name}")
-    if name in _LATER:
-        found = getattr(importlib.import_module(f"dlgrad.{_LATER[name]}"), name)
+    if name in FUNCTIONS:
+        found = find(FUNCTIONS[name], name)
         globals()[name] = found
         return found
+    if name in _COMPLEX or name.startswith("sparse"):
+        kind = "complex numbers" if name in _COMPLEX else "sparse tensors"
+        raise errors.OutOfScopeError(f"dlgrad has no {kind}, so there is no dlgrad.{name}")
     raise AttributeError(f"module 'dlgrad' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, *_LATER})
+    return sorted({*globals(), *_LAZY, *FUNCTIONS})
 
 
 __all__ = [
     "AutogradError", "CaptureError", "CompileError", "CompilerNotFoundError", "DType",
     "DTypeError", "DeviceError", "DlgradError", "Generator", "ShapeError", "Size", "Tensor",
-    "__version__", "autograd", "avg_pool1d", "batch_norm", "bfloat16", "bool", "config",
-    "conv1d", "conv2d", "conv3d", "cuda", "data", "default_generator", "device", "double",
-    "dropout", "dtype", "enable_grad", "errors", "finfo", "float", "float16", "float32",
-    "float64", "get_default_device", "get_default_dtype", "get_rng_state", "group_norm", "half",
-    "iinfo", "inference_mode", "initial_seed", "int", "int16", "int32", "int64", "int8",
-    "is_grad_enabled", "jit", "layer_norm", "load", "long", "manual_seed", "max_pool1d",
-    "max_pool2d", "metal", "nn", "no_grad", "optim", "promote_types", "save", "seed",
+    "__version__", "autograd", "bfloat16", "bool", "config", "cuda", "data", "default_generator",
+    "device", "double", "dtype", "e", "enable_grad", "errors", "finfo", "float", "float16",
+    "float32", "float64", "get_default_device", "get_default_dtype", "get_rng_state", "half",
+    "iinfo", "inf", "inference_mode", "initial_seed", "int", "int16", "int32", "int64", "int8",
+    "is_grad_enabled", "is_inference_mode_enabled", "jit", "long", "manual_seed", "metal", "nan",
+    "newaxis", "nn", "no_grad", "optim", "pi", "profiler", "promote_types", "seed",
     "set_default_device", "set_default_dtype", "set_grad_enabled", "set_printoptions",
     "set_rng_state", "short", "synchronize", "uint16", "uint32", "uint64", "uint8", "viz",
-    *_functions,
+    *_functions, *FUNCTIONS,
 ]  # fmt: skip

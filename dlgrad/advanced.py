@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlgrad import apply
 from dlgrad.apply import as_number, counting, filled, where
+from dlgrad.autocasting import autocasts
 from dlgrad.base import TensorBase, is_tensor, make_view, node_of, view_of
 from dlgrad.dtype import BOOL, UNSIGNED, int64, uint8
 from dlgrad.errors import DeviceError, DTypeError, ShapeError
@@ -286,6 +287,7 @@ def _found(input: Tensor, indices: Sequence[Any]) -> list[tuple[int, Tensor]]:
     return found
 
 
+@autocasts
 def index_put(
     input: Tensor, indices: Sequence[Any], values: Tensor, accumulate: bool = False
 ) -> Tensor:

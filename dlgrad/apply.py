@@ -23,11 +23,12 @@ from dlgrad.base import (
 )
 from dlgrad.dtype import BOOL, FLOAT, DType, bool_, combine_categories, promote_types, scalar_dtype
 from dlgrad.errors import DeviceError, DTypeError, ShapeError
-from dlgrad.graph import Contraction, Node
+from dlgrad.graph import Contraction, Layout, Node
 from dlgrad.ops import (
     OPS,
     BufferOps,
     ElementwiseOps,
+    IndexOps,
     MatrixOps,
     MovementOps,
     Op,
@@ -173,6 +174,8 @@ def binary(op: ElementwiseOps, a: Any, b: Any, result: DType | None = None) -> T
     """
     if not isinstance(a, TensorBase):
         a = as_number(a, "input")
+        if not isinstance(b, TensorBase):
+            raise TypeError(f"{op.value}: at least one argument must be a Tensor, not two numbers")
         device, shape = b._storage.node.device, b._shape
         dtype = result_dtype((a, b))
         sources: tuple[TensorBase, ...] = (b,)
@@ -310,6 +313,11 @@ def filled(value: Number, dtype: DType, shape: Shape, device: str) -> Tensor:
     return make(constant(value, dtype, shape, device))
 
 
+def empty_of(dtype: DType, shape: Shape, device: str) -> Tensor:
+    """Memory with unspecified contents."""
+    return make(graph.empty(dtype, shape, device))
+
+
 # Reductions -----------------------------------------------------------------------------------
 
 
@@ -371,3 +379,46 @@ def contract(a: TensorBase, b: TensorBase, dims: Contraction) -> Tensor:
             f"{inner} and {b._shape[dims.batch : dims.batch + dims.k]}"
         )
     return finish(MatrixOps.MATMUL, dims, graph.matmul(node_of(a), node_of(b), dims), (a, b))
+
+
+# Computed places ------------------------------------------------------------------------------
+
+
+def gather(x: TensorBase, index: TensorBase, layout: Layout) -> Tensor:
+    """The elements of `x` at the int64 places `index`; those outside are NaN, or 0."""
+    node = graph.gather(node_of(x), node_of(index), layout)
+    return finish(IndexOps.GATHER, layout, node, (x, index))
+
+
+def scatter(
+    base: TensorBase,
+    values: TensorBase,
+    index: TensorBase,
+    layout: Layout,
+    combine: ReduceOps | None = None,
+) -> Tensor:
+    """A new tensor: `base` with `values` written, or combined, at the int64 places `index`.
+
+    Values have the dtype of `base` and the shape of the index; places outside are left out,
+    and of several values for one place the last one stays.
+    """
+    node = graph.scatter(node_of(base), node_of(values), node_of(index), layout, combine)
+    row: Op | str = IndexOps.SCATTER
+    if combine is not None:
+        row = "scatter_sum" if combine is ReduceOps.SUM else "scatter_fold"
+    return finish(row, (layout, combine), node, (base, values, index))
+
+
+def scan(op: ReduceOps | str, x: TensorBase, dim: int) -> Tensor:
+    """The result of `op` over all elements up to each one along `dim`.
+
+    That of a maximum or minimum has no derivative; use the places.
+    """
+    rows: dict[ReduceOps | str, str] = {ReduceOps.SUM: "cumsum", ReduceOps.PROD: "cumprod"}
+    row = rows.get(op, "logcumsumexp")
+    return finish(row, (dim, op), graph.scan(node_of(x), dim, op), (x,))
+
+
+def argsort(x: TensorBase, dim: int, descending: bool) -> Tensor:
+    """The places along `dim` that put `x` in order; equal elements keep their order."""
+    return make(graph.argsort(node_of(x), dim, descending), 1 + pending_depth(x._storage))

@@ -31,6 +31,8 @@ def wrap_dims(dims: int | Sequence[int] | None, ndim: int) -> Shape:
     """Sorted non-negative dimensions; None or an empty sequence means all of them."""
     if dims is None:
         return tuple(range(ndim))
+    if ndim > 64:
+        raise RuntimeError(f"only tensors with up to 64 dims are supported, got {ndim}")
     if isinstance(dims, int):
         return (wrap_dim(dims, ndim),) if ndim else _check_scalar(dims)
     wrapped = [wrap_dim(dim, ndim) for dim in dims]
@@ -59,6 +61,11 @@ def as_sizes(sizes: Sequence[Any]) -> Shape:
             size = size.__index__()
         result.append(int(size))
     return tuple(result)
+
+
+def sizes_given(sizes: Sequence[Any], named: Any) -> Shape:
+    """The ints of `f(2, 3)`, `f((2, 3))` or of the keyword `named`, where that is not None."""
+    return as_sizes(sizes if named is None else (named,))
 
 
 def pair(value: int | Sequence[int], count: int, name: str) -> Shape:

@@ -8,53 +8,29 @@ becomes the default float type.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dlgrad.apply import (
     as_number,
     binary,
     cast,
-    filled,
     result_dtype,
     unary,
     where,
 )
-from dlgrad.base import Number, TensorBase, grad_mode, is_tensor, node_of
-from dlgrad.dtype import BOOL, FLOAT, DType, bool_, get_default_dtype
+from dlgrad.autocasting import autocasts
+from dlgrad.base import Number, TensorBase, is_tensor
+from dlgrad.comparison import eq, ge, isnan, le, logical_and, lt, ne, signbit
+from dlgrad.composing import as_float, composed, need_tensor, paused
+from dlgrad.dtype import BOOL, FLOAT, bool_, get_default_dtype
 from dlgrad.errors import DTypeError
 from dlgrad.ops import ElementwiseOps
-from dlgrad.tape import record
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
 _E = ElementwiseOps
-
-
-def as_float(x: TensorBase) -> Tensor:
-    """`x`, or its conversion to the default float type if it holds integers or bools."""
-    if x.dtype.kind == FLOAT:
-        return x  # type: ignore[return-value]
-    return cast(x, get_default_dtype())
-
-
-def composed(name: str, out: Tensor, *sources: TensorBase, arg: Any = None) -> Tensor:
-    """Records `out`, computed while recording was paused, as one operation `name`."""
-    record(name, arg, out, sources)
-    return out
-
-
-class paused:
-    """`with paused():` composes without a tape; the operation is recorded as a whole after."""
-
-    __slots__ = ("_before",)
-
-    def __enter__(self) -> None:
-        self._before = grad_mode.enabled
-        grad_mode.enabled = False
-
-    def __exit__(self, *details: object) -> None:
-        grad_mode.enabled = self._before
 
 
 # Arithmetic -----------------------------------------------------------------------------------
@@ -68,10 +44,22 @@ def _is_bool(x: Any) -> bool:
     return x.dtype is bool_ if isinstance(x, TensorBase) else isinstance(x, bool)
 
 
+def _scaled(input: Any, other: Any, alpha: Number) -> Any:
+    """alpha * other, with PyTorch's checks of the kind of `alpha`."""
+    if isinstance(alpha, bool):
+        if not _both_bool(input, other):
+            raise RuntimeError("Boolean alpha only supported for Boolean results.")
+    elif isinstance(alpha, float) and result_dtype((input, other)).kind != FLOAT:
+        raise RuntimeError(
+            "For integral input tensors, argument alpha must not be a floating point number."
+        )
+    return other * alpha
+
+
 def add(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
     """input + alpha * other."""
-    if alpha != 1:
-        other = other * alpha
+    if alpha != 1 or isinstance(alpha, bool):
+        other = _scaled(input, other, alpha)
     if _both_bool(input, other):
         return binary(_E.OR, input, other)
     return binary(_E.ADD, input, other)
@@ -84,13 +72,14 @@ def sub(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
             "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` "
             "or `logical_xor()` operator instead."
         )
-    if alpha != 1:
-        other = other * alpha
+    if alpha != 1 or isinstance(alpha, bool):
+        other = _scaled(input, other, alpha)
     return binary(_E.SUB, input, other)
 
 
 def rsub(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
     """other - alpha * input."""
+    need_tensor("rsub", input)
     return sub(other, input, alpha=alpha)
 
 
@@ -102,13 +91,18 @@ def mul(input: Any, other: Any) -> Tensor:
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-    """input / other; `rounding_mode` "trunc" or "floor" rounds and keeps integers."""
+    """input / other; `rounding_mode` "trunc" or "floor" rounds and keeps integers.
+
+    What is rounded has the gradient zero.
+    """
     if rounding_mode is None:
         return binary(_E.DIV, input, other, result=get_default_dtype())
     if rounding_mode == "floor":
-        return floor_divide(input, other)
+        with paused():
+            out = floor_divide(input, other)
+        return composed("div_floor", out, *filter(is_tensor, (input, other)))
     if rounding_mode != "trunc":
-        raise ValueError(
+        raise RuntimeError(
             "div expected rounding_mode to be one of None, 'trunc', or 'floor' "
             f"but found {rounding_mode!r}"
         )
@@ -119,24 +113,53 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     return add(quotient, inexact)
 
 
+def _check_divisor(input: Any, other: Any) -> None:
+    """RuntimeError for the integer division by the number zero; a zero in a tensor gives 0."""
+    if not is_tensor(other) and other == 0 and result_dtype((input, other)).kind != FLOAT:
+        raise RuntimeError("ZeroDivisionError: integer division or modulo by zero")
+
+
 def floor_divide(input: Any, other: Any) -> Tensor:
-    """input // other, rounded towards minus infinity."""
+    """input // other, rounded towards minus infinity.
+
+    Differs from PyTorch: an integer zero in a tensor `other` gives 0, not an error.
+    """
+    _check_divisor(input, other)
     return binary(_E.FLOORDIV, input, other)
 
 
 def remainder(input: Any, other: Any) -> Tensor:
-    """input % other, with the sign of the divisor."""
+    """input % other, with the sign of the divisor.
+
+    Differs from PyTorch: an integer zero in a tensor `other` gives `input`, not an error.
+    """
+    _check_divisor(input, other)
     return binary(_E.MOD, input, other)
 
 
-def fmod(input: Any, other: Any) -> Tensor:
-    """The remainder with the sign of the dividend."""
-    return sub(input, mul(div(input, other, rounding_mode="trunc"), other))
+def fmod(input: Tensor, other: Any) -> Tensor:
+    """The remainder with the sign of the dividend.
+
+    Differs from PyTorch: an integer zero in a tensor `other` gives `input`, not an error.
+    """
+    need_tensor("fmod", input)
+    _check_divisor(input, other)
+    if result_dtype((input, other)).kind != FLOAT:
+        return sub(input, mul(div(input, other, rounding_mode="trunc"), other))
+    with paused():
+        # Exact: the rest of the sizes with the sign of the dividend.
+        size = other.abs() if is_tensor(other) else math.fabs(other)
+        rest = binary(_E.MOD, input.abs(), size)
+        out = where(signbit(input), neg(rest), rest)
+    sources = (input, other) if is_tensor(other) else (input,)
+    return composed("fmod", out, *sources)
 
 
+@autocasts
 def pow(input: Any, exponent: Any) -> Tensor:
-    """input ** exponent."""
+    """input ** exponent; a number may stand for one of them."""
     if not isinstance(exponent, TensorBase):
+        need_tensor("pow", input)
         exponent = as_number(exponent, "exponent")
         if input.dtype.kind != FLOAT and isinstance(exponent, int) and exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
@@ -176,6 +199,8 @@ def copy_values(x: Tensor) -> Tensor:
 
 def square(input: Tensor) -> Tensor:
     """input * input."""
+    if input.dtype is bool_:
+        return pow(input, 2)
     return binary(_E.MUL, input, input)
 
 
@@ -202,18 +227,23 @@ def sign(input: Tensor) -> Tensor:
     return composed("sign", out, input)
 
 
+@autocasts
 def reciprocal(input: Tensor) -> Tensor:
     """1 / input."""
     return div(1.0, as_float(input))
 
 
-def maximum(input: Any, other: Any) -> Tensor:
+def maximum(input: Tensor, other: Tensor) -> Tensor:
     """The larger of two, NaN if either is."""
+    need_tensor("maximum", input)
+    need_tensor("maximum", other, "other")
     return binary(_E.MAXIMUM, input, other)
 
 
-def minimum(input: Any, other: Any) -> Tensor:
+def minimum(input: Tensor, other: Tensor) -> Tensor:
     """The smaller of two, NaN if either is."""
+    need_tensor("minimum", input)
+    need_tensor("minimum", other, "other")
     return binary(_E.MINIMUM, input, other)
 
 
@@ -224,9 +254,9 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if isinstance(min, TensorBase) or isinstance(max, TensorBase):
         out = input
         if min is not None:
-            out = where(out < min, min, out)
+            out = where(ge(out, min) | isnan(out), out, min)
         if max is not None:
-            out = where(out > max, max, out)
+            out = where(le(out, max) | isnan(out), out, max)
         return out
     with paused():
         out = input
@@ -237,28 +267,63 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     return composed("clamp", out, input, arg=(min, max))
 
 
+def clamp_min(input: Tensor, min: Any) -> Tensor:
+    """`input`, or `min` where that is larger."""
+    return clamp(input, min, None)
+
+
+def clamp_max(input: Tensor, max: Any) -> Tensor:
+    """`input`, or `max` where that is smaller."""
+    return clamp(input, None, max)
+
+
+def _rounded_once(function: Callable[..., Tensor], *operands: Any) -> Tensor:
+    """`function(*operands)`; half types are computed in float32 from end to end."""
+    dtype = result_dtype(operands)
+    if not dtype.is_half:
+        return function(*operands)
+    wide = [cast(x, x.dtype.compute) if is_tensor(x) else x for x in operands]
+    return cast(function(*wide), dtype)
+
+
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
-    """input + weight * (end - input)."""
-    return add(input, mul(weight, sub(end, input)))
+    """input + weight * (end - input), from the nearer of the two, so that both ends are exact."""
+    for name, value in (("end", end), ("weight", weight)):
+        if is_tensor(value) and value.dtype is not input.dtype:
+            raise DTypeError(
+                f"expected dtype {input.dtype!r} for `{name}` but got dtype {value.dtype!r}"
+            )
+
+    def between(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+        way = sub(end, input)
+        near = add(input, mul(weight, way))
+        if not is_tensor(weight):
+            return near if math.fabs(weight) < 0.5 else sub(end, mul(way, 1 - weight))
+        far = sub(end, mul(way, 1 - weight))
+        return where(lt(abs(weight), 0.5), near, far)
+
+    return _rounded_once(between, input, end, weight)
 
 
+@autocasts
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
-    return add(input, tensor1 * tensor2, alpha=value)
+    return _rounded_once(
+        lambda a, b, c: add(a, mul(b, c), alpha=value), input, tensor1, tensor2
+    )
 
 
+@autocasts
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
-    """input + value * tensor1 / tensor2."""
-    return add(input, div(tensor1, tensor2), alpha=value)
-
-
-def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """A copy with `value` (a number or a zero-dimensional tensor) where the bool `mask` holds."""
-    if is_tensor(value):
-        value = cast(value, input.dtype)
-    else:
-        value = filled(value, input.dtype, (), node_of(input).device)
-    return where(mask, value, input)
+    """input + value * tensor1 / tensor2, of floats."""
+    if result_dtype((tensor1, tensor2)).kind != FLOAT:
+        raise RuntimeError(
+            "Integer division with addcdiv is no longer supported; use "
+            "input + value * torch.trunc(tensor1 / tensor2) or convert to floats first"
+        )
+    return _rounded_once(
+        lambda a, b, c: add(a, div(b, c), alpha=value), input, tensor1, tensor2
+    )
 
 
 # Powers, exponentials, logarithms -----------------------------------------------------------------
@@ -269,6 +334,7 @@ def sqrt(input: Tensor) -> Tensor:
     return unary(_E.SQRT, as_float(input))
 
 
+@autocasts
 def rsqrt(input: Tensor) -> Tensor:
     """1 / sqrt(input)."""
     input = as_float(input)
@@ -277,6 +343,7 @@ def rsqrt(input: Tensor) -> Tensor:
     return composed("rsqrt", out, input)
 
 
+@autocasts
 def exp(input: Tensor) -> Tensor:
     """e ** input."""
     return unary(_E.EXP, as_float(input))
@@ -292,26 +359,31 @@ def pow_of(number: float, exponent: Tensor) -> Tensor:
     return binary(_E.POW, number, exponent)
 
 
+@autocasts
 def expm1(input: Tensor) -> Tensor:
     """e ** input - 1, accurate near zero."""
     return unary(_E.EXPM1, as_float(input))
 
 
+@autocasts
 def log(input: Tensor) -> Tensor:
     """The natural logarithm."""
     return unary(_E.LOG, as_float(input))
 
 
+@autocasts
 def log2(input: Tensor) -> Tensor:
     """The logarithm to base 2."""
     return log(input) * (1 / math.log(2))
 
 
+@autocasts
 def log10(input: Tensor) -> Tensor:
     """The logarithm to base 10."""
     return log(input) * (1 / math.log(10))
 
 
+@autocasts
 def log1p(input: Tensor) -> Tensor:
     """log(1 + input), accurate near zero."""
     return unary(_E.LOG1P, as_float(input))
@@ -319,21 +391,40 @@ def log1p(input: Tensor) -> Tensor:
 
 def xlogy(input: Any, other: Any) -> Tensor:
     """input * log(other), and 0 where input is 0 (unless other is NaN)."""
-    nothing = eq(input, 0) & ~isnan(other) if is_tensor(other) else eq(input, 0)
+    if is_tensor(other):
+        nothing = isnan(other)
+        nothing = ~nothing & eq(input, 0) if is_tensor(input) else ~nothing & (input == 0)
+    else:
+        need_tensor("xlogy", input)
+        nothing = eq(input, 0)
     return where(nothing, 0.0, mul(input, log(where(nothing, 1.0, other))))
 
 
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
-    """log(exp(input) + exp(other)), without overflow."""
+    """log(exp(input) + exp(other)), without overflow; of floats."""
+    return _log_of_sum("logaddexp", input, other)
+
+
+def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
+    """log2(2 ** input + 2 ** other), without overflow; of floats."""
+    return _log_of_sum("logaddexp2", input, other, math.log(2))
+
+
+def _log_of_sum(name: str, a: Tensor, b: Tensor, unit: float = 1.0) -> Tensor:
+    """log(exp(a) + exp(b)) for arguments and result in `unit`s."""
+    need_tensor(name, a)
+    need_tensor(name, b, "other")
+    if result_dtype((a, b)).kind != FLOAT:
+        raise DTypeError(f"{name} takes floats, got {a.dtype!r} and {b.dtype!r}")
     with paused():
-        top = maximum(input, other)
-        apart = -abs(sub(input, other))
-        near = top + log1p(exp(apart))
-        out = where(input == other, top + math.log(2), near)
-    return composed("logaddexp", out, input, other)
+        top = maximum(a, b)
+        apart = mul(neg(abs(sub(a, b))), unit)
+        near = top + mul(log1p(exp(apart)), 1 / unit)
+        out = where(eq(a, b), top + math.log(2) / unit, near)
+    return composed(name, out, a, b)
 
 
-# Trigonometry -----------------------------------------------------------------------------------
+# Other functions ----------------------------------------------------------------------------------
 
 
 def sin(input: Tensor) -> Tensor:
@@ -344,53 +435,6 @@ def sin(input: Tensor) -> Tensor:
 def cos(input: Tensor) -> Tensor:
     """The cosine of an angle in radians."""
     return unary(_E.COS, as_float(input))
-
-
-def tan(input: Tensor) -> Tensor:
-    """The tangent of an angle in radians."""
-    input = as_float(input)
-    return div(sin(input), cos(input))
-
-
-def atan(input: Tensor) -> Tensor:
-    """The angle whose tangent is `input`, in (-pi/2, pi/2)."""
-    return unary(_E.ATAN, as_float(input))
-
-
-def asin(input: Tensor) -> Tensor:
-    """The angle whose sine is `input`; NaN outside [-1, 1]."""
-    input = as_float(input)
-    with paused():
-        out = atan(div(input, sqrt((1 - input) * (1 + input))))
-    return composed("asin", out, input)
-
-
-def acos(input: Tensor) -> Tensor:
-    """The angle whose cosine is `input`; NaN outside [-1, 1]."""
-    input = as_float(input)
-    with paused():
-        # Half-angle form: exact at both ends, where pi/2 - asin would cancel.
-        out = 2 * atan(sqrt(div(1 - input, 1 + input)))
-    return composed("acos", out, input)
-
-
-def sinh(input: Tensor) -> Tensor:
-    """The hyperbolic sine."""
-    input = as_float(input)
-    with paused():
-        half = expm1(abs(input))
-        size = where(abs(input) < 80, 0.5 * (half + div(half, half + 1)), 0.5 * half)
-        out = where(input < 0, -size, size)
-    return composed("sinh", out, input)
-
-
-def cosh(input: Tensor) -> Tensor:
-    """The hyperbolic cosine."""
-    input = as_float(input)
-    with paused():
-        half = 0.5 * exp(abs(input))
-        out = half + div(0.25, half)
-    return composed("cosh", out, input)
 
 
 def tanh(input: Tensor) -> Tensor:
@@ -438,154 +482,3 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
 def frac(input: Tensor) -> Tensor:
     """The part of `input` after the point, with its sign."""
     return sub(input, trunc(input))
-
-
-# Comparison and logic -------------------------------------------------------------------------
-
-
-def lt(input: Any, other: Any) -> Tensor:
-    """input < other."""
-    return binary(_E.LT, input, other, result=bool_)
-
-
-def le(input: Any, other: Any) -> Tensor:
-    """input <= other."""
-    return binary(_E.LE, input, other, result=bool_)
-
-
-def gt(input: Any, other: Any) -> Tensor:
-    """input > other."""
-    return binary(_E.LT, other, input, result=bool_)
-
-
-def ge(input: Any, other: Any) -> Tensor:
-    """input >= other."""
-    return binary(_E.LE, other, input, result=bool_)
-
-
-def eq(input: Any, other: Any) -> Tensor:
-    """input == other, element by element."""
-    return binary(_E.EQ, input, other, result=bool_)
-
-
-def ne(input: Any, other: Any) -> Tensor:
-    """input != other, element by element."""
-    return binary(_E.NE, input, other, result=bool_)
-
-
-def isnan(input: Tensor) -> Tensor:
-    """True where the element is not a number."""
-    return ne(input, input)
-
-
-def isinf(input: Tensor) -> Tensor:
-    """True where the element is an infinity."""
-    if input.dtype.kind != FLOAT:
-        return filled(False, bool_, input._shape, node_of(input).device)
-    with paused():
-        return eq(abs(input), math.inf)
-
-
-def isfinite(input: Tensor) -> Tensor:
-    """True where the element is neither infinite nor NaN."""
-    if input.dtype.kind != FLOAT:
-        return filled(True, bool_, input._shape, node_of(input).device)
-    with paused():
-        return lt(abs(input), math.inf)
-
-
-def isclose(
-    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> Tensor:
-    """True where |input - other| <= atol + rtol * |other|."""
-    if input.dtype is not other.dtype:
-        raise DTypeError(f"{input.dtype!r} did not match {other.dtype!r}; convert one with .to()")
-    with paused():
-        close = eq(input, other)
-        if input.dtype.kind != BOOL:
-            apart = abs(sub(input, other))
-            bound = add(mul(abs(other), rtol), atol)
-            finite = logical_and(isfinite(other), isfinite(input))
-            close = logical_or(close, logical_and(finite, le(apart, bound)))
-        if equal_nan:
-            close = logical_or(close, logical_and(isnan(input), isnan(other)))
-        return close
-
-
-def allclose(
-    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> bool:
-    """True if `isclose` holds everywhere (evaluates)."""
-    return bool(isclose(input, other, rtol, atol, equal_nan).all())
-
-
-def equal(input: Tensor, other: Tensor) -> bool:
-    """True if both have the same shape and the same elements (evaluates)."""
-    return input._shape == other._shape and bool(eq(input, other).all())
-
-
-def as_bool(x: Tensor) -> Tensor:
-    """True where the element is not zero."""
-    return x if x.dtype is bool_ else ne(x, 0)
-
-
-def logical_and(input: Tensor, other: Tensor) -> Tensor:
-    """True where both are non-zero."""
-    return binary(_E.AND, as_bool(input), as_bool(other))
-
-
-def logical_or(input: Tensor, other: Tensor) -> Tensor:
-    """True where either is non-zero."""
-    return binary(_E.OR, as_bool(input), as_bool(other))
-
-
-def logical_xor(input: Tensor, other: Tensor) -> Tensor:
-    """True where exactly one is non-zero."""
-    return binary(_E.XOR, as_bool(input), as_bool(other))
-
-
-def logical_not(input: Tensor) -> Tensor:
-    """True where the element is zero."""
-    return binary(_E.XOR, as_bool(input), True)
-
-
-# Bits -----------------------------------------------------------------------------------------
-
-
-def _bits(op: ElementwiseOps, input: Any, other: Any, bools: bool = True) -> Tensor:
-    dtype: DType = result_dtype((input, other))
-    if dtype.kind == FLOAT or (dtype.kind == BOOL and not bools):
-        raise DTypeError(f"bitwise {op.value!r} takes integers, got {dtype!r}")
-    return binary(op, input, other)
-
-
-def bitwise_and(input: Any, other: Any) -> Tensor:
-    """input & other, on integers or bools."""
-    return _bits(_E.AND, input, other)
-
-
-def bitwise_or(input: Any, other: Any) -> Tensor:
-    """input | other, on integers or bools."""
-    return _bits(_E.OR, input, other)
-
-
-def bitwise_xor(input: Any, other: Any) -> Tensor:
-    """input ^ other, on integers or bools."""
-    return _bits(_E.XOR, input, other)
-
-
-def bitwise_left_shift(input: Any, other: Any) -> Tensor:
-    """input << other, on integers."""
-    return _bits(_E.SHL, input, other, bools=False)
-
-
-def bitwise_right_shift(input: Any, other: Any) -> Tensor:
-    """input >> other, on integers; the sign is kept."""
-    return _bits(_E.SHR, input, other, bools=False)
-
-
-def bitwise_not(input: Tensor) -> Tensor:
-    """~input, on integers or bools."""
-    if input.dtype.kind == FLOAT:
-        raise DTypeError(f"~ takes integers or bools, got {input.dtype!r}")
-    return logical_not(input) if input.dtype is bool_ else unary(_E.INVERT, input)

@@ -22,6 +22,13 @@ class DeviceError(DlgradError, RuntimeError):
     """A device that is unknown, absent, or not the one expected."""
 
 
+class OutOfScopeError(DlgradError, NotImplementedError, AttributeError):
+    """A name of PyTorch that dlgrad leaves out on purpose: complex numbers, sparse tensors.
+
+    It is an AttributeError, too, so that `hasattr` answers False.
+    """
+
+
 class CompilerNotFoundError(DeviceError):
     """No compiler was found; the message says where it was looked for and how to get one."""
 
@@ -38,6 +45,10 @@ class AutogradError(DlgradError, RuntimeError):
     """A gradient was asked for that cannot be given, or would be wrong."""
 
 
+class VmapError(DlgradError, RuntimeError):
+    """A function under `vmap` did something that cannot be done to all rows at once."""
+
+
 class CaptureError(DlgradError, RuntimeError):
     """A `jit` function did something that a replay cannot repeat."""
 
@@ -52,3 +63,7 @@ class DownloadError(DlgradError, OSError):
 
 class FileFormatError(DlgradError, ValueError):
     """A file that is damaged, hostile, or not of the format it claims."""
+
+
+class LinAlgError(DlgradError, RuntimeError):
+    """A matrix that is singular, not positive definite, or not finite where it must not be."""

@@ -5,10 +5,9 @@ Floor 6.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlgrad import apply, shape
+from dlgrad import apply, movement
 from dlgrad.activations import (
     log_softmax,
     relu,
@@ -18,45 +17,66 @@ from dlgrad.activations import (
 )
 from dlgrad.apply import result_dtype
 from dlgrad.base import Number, is_tensor
-from dlgrad.creation import (
-    arange,
-    as_tensor,
-    empty,
-    empty_like,
-    eye,
-    from_numpy,
-    frombuffer,
-    full,
-    full_like,
-    linspace,
-    ones,
-    ones_like,
-    tensor,
-    zeros,
-    zeros_like,
-)
-from dlgrad.elementwise import (
-    abs,
-    acos,
-    add,
-    addcdiv,
-    addcmul,
-    allclose,
-    asin,
-    atan,
+from dlgrad.bitwise import (
     bitwise_and,
     bitwise_left_shift,
     bitwise_not,
     bitwise_or,
     bitwise_right_shift,
     bitwise_xor,
-    ceil,
-    clamp,
-    cos,
-    cosh,
-    div,
+)
+from dlgrad.comparison import (
+    allclose,
     eq,
     equal,
+    ge,
+    gt,
+    is_nonzero,
+    isclose,
+    isfinite,
+    isin,
+    isinf,
+    isnan,
+    isneginf,
+    isposinf,
+    isreal,
+    le,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    lt,
+    ne,
+    signbit,
+)
+from dlgrad.creation import (
+    as_tensor,
+    asarray,
+    empty,
+    empty_like,
+    empty_strided,
+    from_numpy,
+    frombuffer,
+    full,
+    full_like,
+    ones,
+    ones_like,
+    scalar_tensor,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from dlgrad.elementwise import (
+    abs,
+    add,
+    addcdiv,
+    addcmul,
+    ceil,
+    clamp,
+    clamp_max,
+    clamp_min,
+    cos,
+    div,
     erf,
     exp,
     exp2,
@@ -65,29 +85,16 @@ from dlgrad.elementwise import (
     floor_divide,
     fmod,
     frac,
-    ge,
-    gt,
-    isclose,
-    isfinite,
-    isinf,
-    isnan,
-    le,
     lerp,
     log,
     log1p,
     log2,
     log10,
     logaddexp,
-    logical_and,
-    logical_not,
-    logical_or,
-    logical_xor,
-    lt,
-    masked_fill,
+    logaddexp2,
     maximum,
     minimum,
     mul,
-    ne,
     neg,
     pow,
     reciprocal,
@@ -97,95 +104,122 @@ from dlgrad.elementwise import (
     rsub,
     sign,
     sin,
-    sinh,
     sqrt,
     square,
     sub,
-    tan,
     tanh,
     trunc,
     xlogy,
 )
+from dlgrad.joining import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    block_diag,
+    broadcast_shapes,
+    broadcast_tensors,
+    cartesian_prod,
+    cat,
+    column_stack,
+    dstack,
+    hstack,
+    meshgrid,
+    stack,
+    vstack,
+)
 from dlgrad.linear import (
+    addbmm,
     addmm,
     addmv,
+    addr,
     baddbmm,
     bmm,
+    chain_matmul,
+    cross,
     dot,
-    einsum,
+    inner,
+    kron,
     matmul,
+    matrix_power,
     mm,
     mv,
     outer,
-    tensordot,
+    vander,
+    vdot,
 )
 from dlgrad.movement import (
     broadcast_to,
-    cat,
-    chunk,
     clone,
     diagonal,
     flatten,
-    flip,
     movedim,
     narrow,
     permute,
-    repeat,
+    ravel,
     reshape,
     select,
-    split,
     squeeze,
-    stack,
+    swapaxes,
+    swapdims,
     t,
-    tile,
     transpose,
-    tril,
-    triu,
-    unbind,
     unflatten,
     unsqueeze,
 )
-from dlgrad.random import (
-    bernoulli,
-    normal,
-    rand,
-    rand_like,
-    randint,
-    randint_like,
-    randn,
-    randn_like,
-    randperm,
-)
+from dlgrad.random import rand, rand_like, randint, randint_like, randn, randn_like
+from dlgrad.ranges import arange, eye, linspace, logspace
 from dlgrad.reductions import (
     all,
     amax,
     amin,
+    aminmax,
     any,
     argmax,
     argmin,
     count_nonzero,
     logsumexp,
     mean,
-    norm,
+    nanmean,
+    nansum,
     prod,
     std,
+    std_mean,
     sum,
     var,
     var_mean,
 )
 from dlgrad.reductions import max_ as max
 from dlgrad.reductions import min_ as min
+from dlgrad.repeating import (
+    flip,
+    fliplr,
+    flipud,
+    repeat,
+    roll,
+    rot90,
+    tile,
+)
+from dlgrad.splitting import (
+    chunk,
+    dsplit,
+    hsplit,
+    split,
+    split_with_sizes,
+    tensor_split,
+    unbind,
+    vsplit,
+)
 
 if TYPE_CHECKING:
     from dlgrad.dtype import DType
     from dlgrad.tensor import Tensor
 
+ger = outer
 subtract, multiply, divide, true_divide = sub, mul, div, div
 negative, absolute, clip, fix = neg, abs, clamp, trunc
-arcsin, arccos, arctan = asin, acos, atan
-concat, concatenate, swapaxes, moveaxis = cat, cat, transpose, movedim
+concat, concatenate, moveaxis, row_stack = cat, cat, movedim, vstack
+unsafe_chunk, unsafe_split, adjoint = chunk, split, movement.adjoint
 greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
-broadcast_shapes = shape.broadcast_shapes
 
 
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:
@@ -193,46 +227,9 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     return apply.where(condition, input, other)
 
 
-def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors, all expanded to their common shape."""
-    common = broadcast_shapes(*(tensor._shape for tensor in tensors))
-    return tuple(tensor.expand(common) for tensor in tensors)
-
-
 def result_type(tensor1: Tensor | Number, tensor2: Tensor | Number) -> DType:
     """The dtype that arithmetic between the two has."""
     return result_dtype((tensor1, tensor2))
-
-
-def scalar_tensor(value: Number, *, dtype: DType | None = None) -> Tensor:
-    """A zero-dimensional tensor."""
-    return tensor(value, dtype=dtype)
-
-
-def hstack(tensors: Sequence[Tensor]) -> Tensor:
-    """The tensors side by side: along dimension 1, or 0 for vectors."""
-    wide = [x.reshape((1,)) if not x._shape else x for x in tensors]
-    return cat(wide, 0 if wide[0].ndim == 1 else 1)
-
-
-def vstack(tensors: Sequence[Tensor]) -> Tensor:
-    """The tensors one below the other, along dimension 0; vectors are rows."""
-    return cat([x.reshape((1, -1)) if x.ndim < 2 else x for x in tensors], 0)
-
-
-def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
-    """The coordinates of a grid, from one vector per axis."""
-    vectors = tuple(tensors[0]) if len(tensors) == 1 and not is_tensor(tensors[0]) else tensors
-    if indexing not in ("ij", "xy"):
-        raise RuntimeError(f"meshgrid: indexing must be one of \"xy\" or \"ij\", got {indexing!r}")
-    sizes = tuple(vector.numel() for vector in vectors)
-    grids = []
-    for i, vector in enumerate(vectors):
-        across = [1] * len(sizes)
-        across[i] = sizes[i]
-        grid = vector.reshape(across).expand(sizes)
-        grids.append(grid.transpose(0, 1) if indexing == "xy" and len(sizes) > 1 else grid)
-    return tuple(grids)
 
 
 def is_floating_point(input: Tensor) -> bool:
@@ -246,26 +243,29 @@ def numel(input: Tensor) -> int:
 
 
 __all__ = [
-    "abs", "absolute", "acos", "add", "addcdiv", "addcmul", "addmm", "addmv", "all", "allclose",
-    "amax", "amin", "any", "arange", "arccos", "arcsin", "arctan", "argmax", "argmin",
-    "as_tensor", "asin", "atan", "baddbmm", "bernoulli", "bitwise_and", "bitwise_left_shift",
-    "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "bmm",
-    "broadcast_shapes", "broadcast_tensors", "broadcast_to", "cat", "ceil", "chunk", "clamp",
-    "clip", "clone", "concat", "concatenate", "cos", "cosh", "count_nonzero", "diagonal", "div",
-    "divide", "dot", "einsum", "empty", "empty_like", "eq", "equal", "erf", "exp", "exp2",
-    "expm1", "eye", "fix", "flatten", "flip", "floor", "floor_divide", "fmod", "frac",
-    "from_numpy", "frombuffer", "full", "full_like", "ge", "greater", "greater_equal", "gt",
-    "hstack", "is_floating_point", "is_tensor", "isclose", "isfinite", "isinf", "isnan", "le",
-    "lerp", "less", "less_equal", "linspace", "log", "log10", "log1p", "log2", "log_softmax",
-    "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lt",
-    "masked_fill", "matmul", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mm",
-    "moveaxis", "movedim", "mul", "multiply", "mv", "narrow", "ne", "neg", "negative", "norm",
-    "normal", "not_equal", "numel", "ones", "ones_like", "outer", "permute", "pow", "prod",
-    "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm",
-    "reciprocal", "relu", "remainder", "repeat", "reshape", "result_type", "round", "rsqrt",
-    "rsub", "scalar_tensor", "select", "selu", "sigmoid", "sign", "sin", "sinh", "softmax",
-    "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "swapaxes",
-    "t", "tan", "tanh", "tensor", "tensordot", "tile", "transpose", "tril", "triu",
-    "true_divide", "trunc", "unbind", "unflatten", "unsqueeze", "var", "var_mean", "vstack",
-    "where", "xlogy", "zeros", "zeros_like",
+    "abs", "absolute", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "adjoint",
+    "all", "allclose", "amax", "amin", "aminmax", "any", "arange", "argmax", "argmin", "as_tensor",
+    "asarray", "atleast_1d", "atleast_2d", "atleast_3d", "baddbmm", "bitwise_and",
+    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
+    "block_diag", "bmm", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "cartesian_prod",
+    "cat", "ceil", "chain_matmul", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone",
+    "column_stack", "concat", "concatenate", "cos", "count_nonzero", "cross", "diagonal", "div",
+    "divide", "dot", "dsplit", "dstack", "empty", "empty_like", "empty_strided", "eq", "equal",
+    "erf", "exp", "exp2", "expm1", "eye", "fix", "flatten", "flip", "fliplr", "flipud", "floor",
+    "floor_divide", "fmod", "frac", "from_numpy", "frombuffer", "full", "full_like", "ge", "ger",
+    "greater", "greater_equal", "gt", "hsplit", "hstack", "inner", "is_floating_point",
+    "is_nonzero", "is_tensor", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf",
+    "isposinf", "isreal", "kron", "le", "lerp", "less", "less_equal", "linspace", "log", "log10",
+    "log1p", "log2", "log_softmax", "logaddexp", "logaddexp2", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logspace", "logsumexp", "lt", "matmul", "matrix_power", "max",
+    "maximum", "mean", "meshgrid", "min", "minimum", "mm", "moveaxis", "movedim", "mul", "multiply",
+    "mv", "nanmean", "nansum", "narrow", "ne", "neg", "negative", "not_equal", "numel", "ones",
+    "ones_like", "outer", "permute", "pow", "prod", "rand", "rand_like", "randint", "randint_like",
+    "randn", "randn_like", "ravel", "reciprocal", "relu", "remainder", "repeat", "reshape",
+    "result_type", "roll", "rot90", "round", "row_stack", "rsqrt", "rsub", "scalar_tensor",
+    "select", "selu", "sigmoid", "sign", "signbit", "sin", "softmax", "split", "split_with_sizes",
+    "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "swapaxes",
+    "swapdims", "t", "tanh", "tensor", "tensor_split", "tile", "transpose", "true_divide", "trunc",
+    "unbind", "unflatten", "unsafe_chunk", "unsafe_split", "unsqueeze", "vander", "var", "var_mean",
+    "vdot", "vsplit", "vstack", "where", "xlogy", "zeros", "zeros_like",
 ]  # fmt: skip

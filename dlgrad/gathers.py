@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlgrad import apply
 from dlgrad.apply import as_number, filled, where
+from dlgrad.autocasting import autocasts
 from dlgrad.base import is_tensor, node_of
 from dlgrad.dims import wrap_dim
 from dlgrad.dtype import bool_
@@ -205,6 +206,7 @@ def scatter(
     return _scattered("scatter", input, dim, index, value if src is None else src, combine)
 
 
+@autocasts
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """`input` with src[i][j] added to out[index[i][j]][j] for dim=0; in order of the index."""
     return _scattered("scatter_add", input, dim, index, src, _R.SUM)

@@ -12,31 +12,31 @@ import math
 from typing import TYPE_CHECKING
 
 from dlgrad.apply import contract, embed, filled, read_view, reduce, to_device, update, where
-from dlgrad.base import node_of
-from dlgrad.elementwise import (
-    cosh,
-    div,
+from dlgrad.base import grad_mode, node_of, requires_grad
+from dlgrad.comparison import (
     eq,
-    exp,
     ge,
     gt,
     le,
-    log,
     lt,
+)
+from dlgrad.elementwise import (
+    div,
+    exp,
+    exp2,
+    log,
     mul,
     neg,
     pow,
     sign,
-    sinh,
-    sqrt,
     sub,
 )
 from dlgrad.graph import Contraction
-from dlgrad.movement import narrow, permute
+from dlgrad.movement import narrow, permute, reshape
 from dlgrad.ops import BufferOps, ElementwiseOps, MatrixOps, MovementOps, Op, ReduceOps
 from dlgrad.reductions import first_index, position_along
 from dlgrad.reductions import sum as sum_of
-from dlgrad.shape import Shape, View
+from dlgrad.shape import Layouts, Shape, View
 from dlgrad.tape import ROWS, Derivative, Entry, Row
 
 if TYPE_CHECKING:
@@ -166,16 +166,21 @@ def composed_rows() -> Rows:
     """Element-wise operations that are recorded as a whole."""
     return {
         "sign": _row("Sign", _ZERO),
+        "div_floor": _row("Div", _ZERO, _ZERO),
         "clamp": _row("Clamp", _D("a", _clamped)),
+        "fmod": _row(
+            "Fmod", _PASS, _D("ab", lambda g, e: neg(mul(g, div(e.a, e.b).trunc())))
+        ),
         "rsqrt": _row("Rsqrt", _D("o", lambda g, e: mul(-0.5 * g, e.out * e.out * e.out))),
-        "asin": _row("Asin", _D("a", lambda g, e: div(g, sqrt((1 - e.a) * (1 + e.a))))),
-        "acos": _row("Acos", _D("a", lambda g, e: neg(div(g, sqrt((1 - e.a) * (1 + e.a)))))),
-        "sinh": _row("Sinh", _D("a", lambda g, e: mul(g, cosh(e.a)))),
-        "cosh": _row("Cosh", _D("a", lambda g, e: mul(g, sinh(e.a)))),
         "logaddexp": _row(
             "Logaddexp",
             _D("ao", lambda g, e: mul(g, exp(e.a - e.out))),
             _D("bo", lambda g, e: mul(g, exp(e.b - e.out))),
+        ),
+        "logaddexp2": _row(
+            "Logaddexp2",
+            _D("ao", lambda g, e: mul(g, exp2(e.a - e.out))),
+            _D("bo", lambda g, e: mul(g, exp2(e.b - e.out))),
         ),
         "relu": _row("Relu", _D("o", lambda g, e: where(le(e.out, 0), 0.0, g))),
         "sigmoid": _row("Sigmoid", _D("o", lambda g, e: mul(g, e.out * (1 - e.out)))),
@@ -220,10 +225,25 @@ def _without(view: View, dim: int) -> View:
     return view.slice(dim, 0, 1)
 
 
+def _through_storage(g: Tensor, e: Entry) -> Tensor:
+    """The gradient of a memory, read where the source lies; places that it shows twice share."""
+    layouts: Layouts = e.arg
+    gradient = read_view(scatter_view(g, layouts.shape, layouts.after), layouts.before)
+    if not layouts.before.overlaps_itself:
+        return gradient
+    ones = filled(1, g.dtype, layouts.before.shape, e.device)
+    counts = read_view(scatter_view(ones, layouts.shape, layouts.before), layouts.before)
+    return div(gradient, counts)
+
+
 def _cat_part(g: Tensor, e: Entry, index: int) -> Tensor:
     dim, lengths = e.arg
     start = sum(lengths[:index])
     return narrow(g, dim, start, lengths[index])
+
+
+_PLACED = _D("", lambda g, e: scatter_view(g, e.source_shape(0), e.arg))
+_SHAPED = _D("", lambda g, e: reshape(g, e.source_shape(0)))
 
 
 def movement_rows() -> Rows:
@@ -235,12 +255,16 @@ def movement_rows() -> Rows:
             _D("", lambda g, e: update(g, filled(0, g.dtype, e.arg.shape, e.device), e.arg)),
             _D("", lambda g, e: read_view(g, e.arg)),
         ),
-        MovementOps.VIEW: _row(
-            "AsStrided", _D("", lambda g, e: scatter_view(g, e.source_shape(0), e.arg))
-        ),
+        MovementOps.VIEW: _row("AsStrided", _PLACED),
+        "slice": _row("Slice", _PLACED),
+        "select": _row("Select", _PLACED),
+        "diagonal": _row("Diagonal", _PLACED),
+        "as_strided": _row("AsStrided", _D("", _through_storage)),
         "overwrite": _row("Fill", _ZERO),
         "embed": _row("ConstantPadNd", _D("", lambda g, e: read_view(g, e.arg))),
-        "reshape": _row("View", _D("", lambda g, e: g.reshape(e.source_shape(0)))),
+        "reshape": _row("View", _SHAPED),
+        "squeeze": _row("Squeeze", _SHAPED),
+        "unsqueeze": _row("Unsqueeze", _SHAPED),
         "permute": _row("Permute", _D("", _unpermute)),
         "expand": _row("Expand", _D("", lambda g, e: reduce_to_shape(g, e.source_shape(0)))),
         "cat": Row("Cat", each=_cat_part),
@@ -257,13 +281,43 @@ def keep_dims(g: Tensor, e: Entry, dims: Shape) -> Tensor:
 
 
 def _product(g: Tensor, e: Entry) -> Tensor:
-    """The product of the others: out / a, but exact where some elements are zero."""
+    """g times the product of the other elements, exact where some of them are zero."""
+    if grad_mode.enabled and requires_grad(e.a):
+        return mul(keep_dims(g, e, e.arg), _product_of_others(e.a, e.arg))
     zero = eq(e.a, 0)
     zeros = sum_of(zero, e.arg, keepdim=True) if e.arg else zero.long()
     safe = where(zero, 1.0, e.a)
     others = reduce(_R.PROD, safe, e.arg, True)
     slope = where(zero, where(eq(zeros, 1), others, 0.0), where(eq(zeros, 0), div(others, safe), 0))
     return mul(keep_dims(g, e, e.arg), slope)
+
+
+def _product_of_others(x: Tensor, dims: Shape) -> Tensor:
+    """For each element the product of all others along `dims`, by multiplications only.
+
+    So it has right derivatives of every order: neighbours are multiplied in pairs up a tree,
+    and what is outside of each pair comes down again.
+    """
+    order = [dim for dim in range(x.ndim) if dim not in dims] + list(dims)
+    kept = tuple(x._shape[dim] for dim in order[: x.ndim - len(dims)])
+    turned = permute(x, order)
+    count = math.prod(x._shape[dim] for dim in dims)
+    if not x.numel():
+        return zeros_of(x)
+    size = 1 << (count - 1).bit_length()
+    padded = View.contiguous((*kept, size)).slice(len(kept), 0, count)
+    products = [embed(reshape(turned, (*kept, count)), (*kept, size), padded, 1)]
+    while size > 1:
+        size //= 2
+        pairs = reshape(products[-1], (*kept, size, 2))
+        products.append(pairs.select(-1, 0) * pairs.select(-1, 1))
+    outside = filled(1, x.dtype, (*kept, 1), node_of(x).device)
+    for level in reversed(products[:-1]):
+        pairs = reshape(level, (*kept, size, 2))
+        outside = (outside.unsqueeze(-1) * pairs.flip(-1)).reshape((*kept, 2 * size))
+        size *= 2
+    others = narrow(outside, len(kept), 0, count).reshape(turned._shape)
+    return permute(others, [order.index(dim) for dim in range(x.ndim)])
 
 
 def _shared_extreme(g: Tensor, e: Entry) -> Tensor:

@@ -26,7 +26,8 @@ from dlgrad.ops import (
 )
 from dlgrad.shape import Shape, View
 
-MOST_READERS = 64  # with so many, the readers that are gone are forgotten
+# With so many, and again with twice as many, the readers that are gone are forgotten.
+MOST_READERS = 64
 
 
 class Node:
@@ -60,7 +61,8 @@ class Node:
                     source.readers = [me]
                 else:
                     readers.append(me)
-                    if len(readers) >= MOST_READERS:
+                    count = len(readers)
+                    if count >= MOST_READERS and not count & (count - 1):
                         source.readers = [ref for ref in readers if ref() is not None]
 
     @property
@@ -132,14 +134,14 @@ class Places(NamedTuple):
     """How an index finds elements: at offset + sum(i * stride) + index * step.
 
     `view` (over the row-major elements of the memory) has the shape of the index, and stride 0
-    along `dim`, the dimension that the index replaces; an index is from 0 to `count` - 1.
+    along `dim`, the dimension that the index replaces; an index is from 0 to `length` - 1.
     `combine` says what a scatter does with the element that is there; None: overwrites it.
     """
 
     view: View
     dim: int
     step: int
-    count: int
+    length: int
     combine: ReduceOps | None = None
 
 
@@ -307,18 +309,19 @@ def argsort(src: Node, dim: int, descending: bool) -> Node:
 def toposort(roots: list[Node]) -> list[Node]:
     """Every node that the roots need, sources before users; iterative, for long chains."""
     order: list[Node] = []
-    seen: set[int] = set()
-    stack: list[tuple[Node, bool]] = [(root, False) for root in reversed(roots)]
+    seen: set[Node] = set()
+    stack: list[Node | None] = [*reversed(roots)]
     while stack:
-        node, sources_done = stack.pop()
-        if sources_done:
-            order.append(node)
-            continue
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        stack.append((node, True))
-        for source in reversed(node.src):
-            if id(source) not in seen:
-                stack.append((source, False))
+        node = stack.pop()
+        if node is None:  # all sources of the node below it are in the order
+            order.append(stack.pop())  # type: ignore[arg-type]
+        elif node not in seen:
+            seen.add(node)
+            src = node.src
+            if src:
+                stack.append(node)
+                stack.append(None)
+                stack.extend(src[::-1])
+            else:
+                order.append(node)
     return order

@@ -111,7 +111,10 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     if advanced:
         return read_at(x, items, places_of, apply_places)
     places = places_of(items, x._shape)
-    return move_by(x, lambda view: apply_places(places, view))
+    sizes = iter(x._shape)
+    moved = [place for place in places if place is not None and place != (0, next(sizes), 1)]
+    name = "select" if moved and isinstance(moved[-1], int) else "slice"
+    return move_by(x, lambda view: apply_places(places, view), name)
 
 
 def setitem(x: Tensor, index: Any, value: Any) -> None:

@@ -13,31 +13,48 @@ from typing import Any
 FUNCTIONS: dict[str, str] = {
     name: module
     for module, names in {
+        "activations": "celu hardshrink prelu rrelu threshold",
+        "adaptive_pooling": "adaptive_avg_pool1d adaptive_max_pool1d",
         "advanced": "index_put",
+        "affine": "bilinear",
         "arrangements": "combinations repeat_interleave",
+        "autocasting": "autocast get_autocast_dtype is_autocast_enabled",
         "choices": "multinomial randperm",
+        "contractions": "einsum tensordot",
         "convolution": "conv1d conv2d conv3d",
-        "dropping": "dropout",
+        "dlpack": "from_dlpack",
+        "distances": "cdist cosine_similarity pairwise_distance pdist",
+        "dropping": "alpha_dropout dropout feature_alpha_dropout",
+        "factorizations": "cholesky cholesky_inverse cholesky_solve lu_unpack",
         "func": "vmap",
         "gathers": (
             "gather index_add index_copy index_fill index_reduce index_select masked_fill put "
             "scatter scatter_add scatter_reduce take take_along_dim"
         ),
         "masks": "argwhere masked_scatter masked_select nonzero",
-        "normalization": "batch_norm group_norm layer_norm",
+        "nn.summary": "summary",
+        "normalization": "batch_norm group_norm layer_norm rms_norm",
         "order_statistics": (
             "bincount histc median mode nanmedian nanquantile quantile unravel_index"
         ),
-        "pooling": "avg_pool1d max_pool1d max_pool2d",
+        "padding": "constant_pad_nd",
+        "pooling": "avg_pool1d max_pool1d max_pool2d max_pool3d",
         "scans": (
             "cummax cummin cumprod cumsum cumulative_trapezoid diff logcumsumexp trapezoid trapz"
         ),
         "sampling": "bernoulli normal",
         "serialization": "load save",
+        "shuffling": "channel_shuffle pixel_shuffle pixel_unshuffle",
+        "matrix_functions": "matrix_exp",
+        "older_matrices": "inverse lu_solve pinverse qr svd",
+        "solving": "det logdet slogdet",
         "sorting": (
             "argsort bucketize kthvalue msort searchsorted sort topk unique "
             "unique_consecutive"
         ),
+        "striding": "as_strided as_strided_scatter diagonal_scatter select_scatter slice_scatter",
+        "transposed": "conv_transpose1d conv_transpose2d conv_transpose3d",
+        "triangles": "diag diag_embed diagflat trace tril tril_indices triu triu_indices",
         "trigonometry": (
             "acos acosh asin asinh atan atan2 atanh cosh sinc sinh tan"
         ),
@@ -49,6 +66,15 @@ FUNCTIONS: dict[str, str] = {
         "gamma_functions": "digamma lgamma mvlgamma polygamma",
         "bessel": "i0",
         "special": "logit",
+        "layout": (
+            "channels_last channels_last_3d contiguous_format layout memory_format "
+            "preserve_format strided"
+        ),
+        "environment": (
+            "are_deterministic_algorithms_enabled can_cast compile get_float32_matmul_precision "
+            "get_num_interop_threads get_num_threads is_complex set_float32_matmul_precision "
+            "set_num_interop_threads set_num_threads use_deterministic_algorithms"
+        ),
         "norms": "dist norm renorm",
         "statistics": "corrcoef cov",
     }.items()

@@ -112,7 +112,7 @@ class SerialKernel(LoopSpace):
         places: Places = node.arg
         value, index = self.value(node.src[1]), self.value(node.src[2])
         access = self.store_access(node)
-        place, is_inside = self.found_place(index, places.count, access.name)
+        place, is_inside = self.found_place(index, places.length, access.name)
         target = self.computed_index(access, place, places)
         number = self.parameter(access.memory)
         old = Load(number, target, load_dtype(node.dtype))

@@ -229,7 +229,7 @@ class LoopSpace(Values):
         access = self.access(memory, self.frame_strides(view), view.offset, memory.dtype)
         if self.collecting:
             return Literal(0, load_dtype(dtype))
-        place, is_inside = self.found_place(index, places.count, access.name)
+        place, is_inside = self.found_place(index, places.length, access.name)
         where = self.computed_index(access, place, places)
         load = Load(self.parameter(memory), where, load_dtype(dtype))
         return Alu(ElementwiseOps.WHERE, (is_inside, load, nothing(load.dtype)), load.dtype)
@@ -249,7 +249,7 @@ class LoopSpace(Values):
         """Where `place` is in the memory of `access`."""
         index = self.index(access)
         step: Size = places.step
-        if abs(step) > SMALL_STRIDE:
+        if abs(places.step) > SMALL_STRIDE:
             step = self.size(self.fresh(f"{access.name}_step"), places.step)
         terms = index.terms if step == 0 else (*index.terms, (place.name, step))
         return Index(terms, index.offset)

@@ -9,11 +9,26 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dlgrad import activations, conversion, elementwise, linear, movement, random, reductions
+from dlgrad import (
+    activations,
+    bitwise,
+    comparison,
+    conversion,
+    creation,
+    elementwise,
+    linear,
+    movement,
+    reductions,
+    repeating,
+    splitting,
+)
 from dlgrad.apply import bitcast, is_operand
 from dlgrad.base import TensorBase
+from dlgrad.in_place_methods import InPlaceMethods
 from dlgrad.indexing import getitem, setitem
 from dlgrad.inplace import in_place
+from dlgrad.later import later
+from dlgrad.plain_answers import PlainAnswers
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
@@ -33,7 +48,7 @@ def _operator(
     return method
 
 
-class Methods(TensorBase):
+class Methods(InPlaceMethods, PlainAnswers):
     """What a tensor can do, apart from what `tensor.py` writes out."""
 
     __slots__ = ()
@@ -57,22 +72,22 @@ class Methods(TensorBase):
     __rmod__ = _operator(elementwise.remainder, reflected=True)
     __pow__ = _operator(elementwise.pow)
     __rpow__ = _operator(elementwise.pow_of, reflected=True)
-    __and__ = _operator(elementwise.bitwise_and)
-    __rand__ = _operator(elementwise.bitwise_and, reflected=True)
-    __or__ = _operator(elementwise.bitwise_or)
-    __ror__ = _operator(elementwise.bitwise_or, reflected=True)
-    __xor__ = _operator(elementwise.bitwise_xor)
-    __rxor__ = _operator(elementwise.bitwise_xor, reflected=True)
-    __lshift__ = _operator(elementwise.bitwise_left_shift)
-    __rlshift__ = _operator(elementwise.bitwise_left_shift, reflected=True)
-    __rshift__ = _operator(elementwise.bitwise_right_shift)
-    __rrshift__ = _operator(elementwise.bitwise_right_shift, reflected=True)
-    __lt__ = _operator(elementwise.lt)
-    __le__ = _operator(elementwise.le)
-    __gt__ = _operator(elementwise.gt)
-    __ge__ = _operator(elementwise.ge)
-    __eq__ = _operator(elementwise.eq)  # type: ignore[assignment]
-    __ne__ = _operator(elementwise.ne)  # type: ignore[assignment]
+    __and__ = _operator(bitwise.bitwise_and)
+    __rand__ = _operator(bitwise.bitwise_and, reflected=True)
+    __or__ = _operator(bitwise.bitwise_or)
+    __ror__ = _operator(bitwise.bitwise_or, reflected=True)
+    __xor__ = _operator(bitwise.bitwise_xor)
+    __rxor__ = _operator(bitwise.bitwise_xor, reflected=True)
+    __lshift__ = _operator(bitwise.bitwise_left_shift)
+    __rlshift__ = _operator(bitwise.bitwise_left_shift, reflected=True)
+    __rshift__ = _operator(bitwise.bitwise_right_shift)
+    __rrshift__ = _operator(bitwise.bitwise_right_shift, reflected=True)
+    __lt__ = _operator(comparison.lt)
+    __le__ = _operator(comparison.le)
+    __gt__ = _operator(comparison.gt)
+    __ge__ = _operator(comparison.ge)
+    __eq__ = _operator(comparison.eq)  # type: ignore[assignment]
+    __ne__ = _operator(comparison.ne)  # type: ignore[assignment]
 
     # Element-wise -------------------------------------------------------------------------------
 
@@ -84,14 +99,32 @@ class Methods(TensorBase):
     remainder = elementwise.remainder
     fmod = elementwise.fmod
     pow = elementwise.pow
+    float_power = later("arithmetic")
     square = elementwise.square
     neg = negative = elementwise.neg
     abs = absolute = elementwise.abs
     sign = elementwise.sign
+    sgn = later("arithmetic")
+    positive = later("arithmetic")
+    copysign = later("arithmetic")
+    heaviside = later("arithmetic")
+    angle = later("arithmetic")
     reciprocal = elementwise.reciprocal
     maximum = elementwise.maximum
     minimum = elementwise.minimum
+    fmax = later("arithmetic")
+    fmin = later("arithmetic")
+    nan_to_num = later("arithmetic")
+    hypot = later("arithmetic")
+    gcd = later("arithmetic")
+    lcm = later("arithmetic")
+    ldexp = later("arithmetic")
+    frexp = later("arithmetic")
+    deg2rad = later("arithmetic")
+    rad2deg = later("arithmetic")
     clamp = clip = elementwise.clamp
+    clamp_min = elementwise.clamp_min
+    clamp_max = elementwise.clamp_max
     lerp = elementwise.lerp
     addcmul = elementwise.addcmul
     addcdiv = elementwise.addcdiv
@@ -105,15 +138,36 @@ class Methods(TensorBase):
     log10 = elementwise.log10
     log1p = elementwise.log1p
     logaddexp = elementwise.logaddexp
+    logaddexp2 = elementwise.logaddexp2
     xlogy = elementwise.xlogy
     sin = elementwise.sin
     cos = elementwise.cos
-    tan = elementwise.tan
-    asin = arcsin = elementwise.asin
-    acos = arccos = elementwise.acos
-    atan = arctan = elementwise.atan
-    sinh = elementwise.sinh
-    cosh = elementwise.cosh
+    tan = later("trigonometry")
+    asin = later("trigonometry")
+    acos = later("trigonometry")
+    atan = later("trigonometry")
+    arcsin = later("trigonometry", "asin")
+    arccos = later("trigonometry", "acos")
+    arctan = later("trigonometry", "atan")
+    atan2 = later("trigonometry")
+    arctan2 = later("trigonometry", "atan2")
+    sinh = later("trigonometry")
+    cosh = later("trigonometry")
+    asinh = later("trigonometry")
+    acosh = later("trigonometry")
+    atanh = later("trigonometry")
+    arcsinh = later("trigonometry", "asinh")
+    arccosh = later("trigonometry", "acosh")
+    arctanh = later("trigonometry", "atanh")
+    sinc = later("trigonometry")
+    erfc = later("error_functions")
+    erfinv = later("error_functions")
+    lgamma = later("gamma_functions")
+    digamma = later("gamma_functions")
+    mvlgamma = later("gamma_functions")
+    polygamma = later("gamma_functions", "polygamma_of")
+    i0 = later("bessel")
+    logit = later("special")
     tanh = elementwise.tanh
     erf = elementwise.erf
     floor = elementwise.floor
@@ -121,35 +175,41 @@ class Methods(TensorBase):
     trunc = fix = elementwise.trunc
     round = elementwise.round
     frac = elementwise.frac
-    lt = less = elementwise.lt
-    le = less_equal = elementwise.le
-    gt = greater = elementwise.gt
-    ge = greater_equal = elementwise.ge
-    eq = elementwise.eq
-    ne = not_equal = elementwise.ne
-    isnan = elementwise.isnan
-    isinf = elementwise.isinf
-    isfinite = elementwise.isfinite
-    isclose = elementwise.isclose
-    allclose = elementwise.allclose
-    equal = elementwise.equal
-    logical_and = elementwise.logical_and
-    logical_or = elementwise.logical_or
-    logical_xor = elementwise.logical_xor
-    logical_not = elementwise.logical_not
-    bitwise_and = elementwise.bitwise_and
-    bitwise_or = elementwise.bitwise_or
-    bitwise_xor = elementwise.bitwise_xor
-    bitwise_not = elementwise.bitwise_not
-    bitwise_left_shift = elementwise.bitwise_left_shift
-    bitwise_right_shift = elementwise.bitwise_right_shift
+    lt = less = comparison.lt
+    le = less_equal = comparison.le
+    gt = greater = comparison.gt
+    ge = greater_equal = comparison.ge
+    eq = comparison.eq
+    ne = not_equal = comparison.ne
+    isnan = comparison.isnan
+    isinf = comparison.isinf
+    isfinite = comparison.isfinite
+    isposinf = comparison.isposinf
+    isneginf = comparison.isneginf
+    isreal = comparison.isreal
+    isin = comparison.isin
+    signbit = comparison.signbit
+    is_nonzero = comparison.is_nonzero
+    isclose = comparison.isclose
+    allclose = comparison.allclose
+    equal = comparison.equal
+    logical_and = comparison.logical_and
+    logical_or = comparison.logical_or
+    logical_xor = comparison.logical_xor
+    logical_not = comparison.logical_not
+    bitwise_and = bitwise.bitwise_and
+    bitwise_or = bitwise.bitwise_or
+    bitwise_xor = bitwise.bitwise_xor
+    bitwise_not = bitwise.bitwise_not
+    bitwise_left_shift = bitwise.bitwise_left_shift
+    bitwise_right_shift = bitwise.bitwise_right_shift
     relu = activations.relu
     sigmoid = activations.sigmoid
     softmax = activations.softmax
     log_softmax = activations.log_softmax
-    bernoulli = random.bernoulli
+    bernoulli = later("sampling")
+    multinomial = later("choices")
     bitcast = bitcast
-    masked_fill = elementwise.masked_fill
 
     # Reductions ---------------------------------------------------------------------------------
 
@@ -168,7 +228,15 @@ class Methods(TensorBase):
     var = reductions.var
     std = reductions.std
     logsumexp = reductions.logsumexp
-    norm = reductions.norm
+    aminmax = reductions.aminmax
+    nansum = reductions.nansum
+    nanmean = reductions.nanmean
+    norm = later("norms")
+    dist = later("norms")
+    renorm = later("norms")
+    renorm_ = later("norms", in_place=True)
+    cov = later("statistics")
+    corrcoef = later("statistics")
 
     # Movement -----------------------------------------------------------------------------------
 
@@ -182,22 +250,112 @@ class Methods(TensorBase):
     expand_as = movement.expand_as
     broadcast_to = movement.broadcast_to
     permute = movement.permute
-    transpose = swapaxes = swapdims = movement.transpose
+    transpose = movement.transpose
+    swapaxes = movement.swapaxes
+    swapdims = movement.swapdims
     t = movement.t
+    adjoint = movement.adjoint
     movedim = moveaxis = movement.movedim
-    flip = movement.flip
+    ravel = movement.ravel
     narrow = movement.narrow
     select = movement.select
     diagonal = movement.diagonal
-    split = movement.split
-    chunk = movement.chunk
-    unbind = movement.unbind
-    repeat = movement.repeat
-    tile = movement.tile
-    tril = movement.tril
-    triu = movement.triu
+    as_strided = later("striding")
+    unfold = later("striding")
+    select_scatter = later("striding")
+    slice_scatter = later("striding")
+    diagonal_scatter = later("striding")
+    as_strided_scatter = later("striding")
+    split = unsafe_split = splitting.split_method
+    split_with_sizes = splitting.split_with_sizes
+    chunk = unsafe_chunk = splitting.chunk
+    tensor_split = splitting.tensor_split
+    hsplit = splitting.hsplit
+    vsplit = splitting.vsplit
+    dsplit = splitting.dsplit
+    unbind = splitting.unbind
+    flip = repeating.flip
+    fliplr = repeating.fliplr
+    flipud = repeating.flipud
+    roll = repeating.roll
+    rot90 = repeating.rot90
+    sum_to_size = repeating.sum_to_size
+    repeat = repeating.repeat
+    repeat_interleave = later("arrangements")
+    tile = repeating.tile
+    tril = later("triangles")
+    triu = later("triangles")
+    diag = later("triangles")
+    diagflat = later("triangles")
+    diag_embed = later("triangles")
+    trace = later("triangles")
     clone = movement.clone
     contiguous = movement.contiguous
+
+    # Computed places ----------------------------------------------------------------------------
+
+    gather = later("gathers")
+    take_along_dim = later("gathers")
+    index_select = later("gathers")
+    take = later("gathers")
+    scatter = later("gathers")
+    scatter_add = later("gathers")
+    scatter_reduce = later("gathers")
+    index_add = later("gathers")
+    index_copy = later("gathers")
+    index_fill = later("gathers")
+    index_reduce = later("gathers")
+    index_put = later("advanced")
+    masked_fill = later("gathers")
+    masked_select = later("masks")
+    masked_scatter = later("masks")
+    nonzero = later("masks")
+    argwhere = later("masks")
+    scatter_ = later("gathers", in_place=True)
+    scatter_add_ = later("gathers", in_place=True)
+    scatter_reduce_ = later("gathers", in_place=True)
+    index_add_ = later("gathers", in_place=True)
+    index_copy_ = later("gathers", in_place=True)
+    index_fill_ = later("gathers", in_place=True)
+    index_reduce_ = later("gathers", in_place=True)
+    index_put_ = later("advanced", in_place=True)
+    put_ = later("gathers", in_place=True)
+    masked_fill_ = later("gathers", in_place=True)
+    masked_scatter_ = later("masks", in_place=True)
+
+    # Scans and order ----------------------------------------------------------------------------
+
+    cumsum = later("scans")
+    cumprod = later("scans")
+    cummax = later("scans")
+    cummin = later("scans")
+    logcumsumexp = later("scans")
+    diff = later("scans")
+    cumsum_ = later("scans", in_place=True)
+    cumprod_ = later("scans", in_place=True)
+    sort = later("sorting")
+    argsort = later("sorting")
+    msort = later("sorting")
+    topk = later("sorting")
+    kthvalue = later("sorting")
+    unique = later("sorting")
+    unique_consecutive = later("sorting")
+    median = later("order_statistics")
+    nanmedian = later("order_statistics")
+    mode = later("order_statistics")
+    quantile = later("order_statistics")
+    nanquantile = later("order_statistics")
+    bincount = later("order_statistics")
+    histc = later("order_statistics")
+
+    # Creation -----------------------------------------------------------------------------------
+
+    new_tensor = creation.new_tensor
+    new_zeros = creation.new_zeros
+    new_ones = creation.new_ones
+    new_full = creation.new_full
+    new_empty = creation.new_empty
+    new_empty_strided = creation.new_empty_strided
 
     # Matrix -------------------------------------------------------------------------------------
 
@@ -206,7 +364,26 @@ class Methods(TensorBase):
     bmm = linear.bmm
     mv = linear.mv
     dot = linear.dot
-    outer = linear.outer
+    vdot = linear.vdot
+    inner = linear.inner
+    outer = ger = linear.outer
+    kron = linear.kron
+    cross = linear.cross
+    matrix_power = linear.matrix_power
+    matrix_exp = later("matrix_functions")
+    det = later("solving")
+    logdet = later("solving")
+    slogdet = later("solving")
+    cholesky = later("factorizations")
+    cholesky_inverse = later("factorizations")
+    cholesky_solve = later("factorizations")
+    inverse = later("older_matrices")
+    pinverse = later("older_matrices")
+    lu_solve = later("older_matrices")
+    qr = later("older_matrices")
+    svd = later("older_matrices")
+    addr = linear.addr
+    addbmm = linear.addbmm
     addmm = linear.addmm
     addmv = linear.addmv
     baddbmm = linear.baddbmm
@@ -238,9 +415,9 @@ class Methods(TensorBase):
     floor_divide_ = __ifloordiv__ = in_place(elementwise.floor_divide)
     remainder_ = __imod__ = in_place(elementwise.remainder)
     pow_ = __ipow__ = in_place(elementwise.pow)
-    bitwise_and_ = __iand__ = in_place(elementwise.bitwise_and)
-    bitwise_or_ = __ior__ = in_place(elementwise.bitwise_or)
-    bitwise_xor_ = __ixor__ = in_place(elementwise.bitwise_xor)
+    bitwise_and_ = __iand__ = in_place(bitwise.bitwise_and)
+    bitwise_or_ = __ior__ = in_place(bitwise.bitwise_or)
+    bitwise_xor_ = __ixor__ = in_place(bitwise.bitwise_xor)
     neg_ = in_place(elementwise.neg)
     abs_ = in_place(elementwise.abs)
     square_ = in_place(elementwise.square)
@@ -265,10 +442,27 @@ class Methods(TensorBase):
     addcdiv_ = in_place(elementwise.addcdiv)
     relu_ = in_place(activations.relu)
     sigmoid_ = in_place(activations.sigmoid)
-    masked_fill_ = in_place(elementwise.masked_fill)
-    tril_ = in_place(movement.tril)
-    triu_ = in_place(movement.triu)
-    uniform_ = random.uniform_
-    normal_ = random.normal_
-    bernoulli_ = random.bernoulli_
-    exponential_ = random.exponential_
+    squeeze_ = later("inplace_views")
+    unsqueeze_ = later("inplace_views")
+    transpose_ = later("inplace_views")
+    swapaxes_ = later("inplace_views")
+    swapdims_ = later("inplace_views")
+    t_ = later("inplace_views")
+    as_strided_ = later("inplace_views")
+    resize_ = later("inplace_views")
+    resize_as_ = later("inplace_views")
+    addmm_ = in_place(linear.addmm)
+    addmv_ = in_place(linear.addmv)
+    addr_ = in_place(linear.addr)
+    addbmm_ = in_place(linear.addbmm)
+    baddbmm_ = in_place(linear.baddbmm)
+    tril_ = later("triangles", in_place=True)
+    triu_ = later("triangles", in_place=True)
+    uniform_ = later("sampling")
+    normal_ = later("sampling")
+    bernoulli_ = later("sampling")
+    exponential_ = later("sampling")
+    log_normal_ = later("sampling")
+    cauchy_ = later("sampling")
+    geometric_ = later("sampling")
+    random_ = later("sampling")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dlgrad.apply import filled, gather, read_view, scan, scatter, where
-from dlgrad.elementwise import div, eq, exp, gt, log, mul, neg, sub
+from dlgrad.comparison import eq, gt
+from dlgrad.elementwise import div, exp, log, mul, neg, sub
 from dlgrad.ops import IndexOps, Op, ReduceOps
 from dlgrad.shape import View
 from dlgrad.tape import ROWS, Derivative, Entry, Row

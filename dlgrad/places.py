@@ -25,7 +25,7 @@ from dlgrad.tracing import TRACED
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
-FEW = 4096  # as many numbers are looked at in Python
+FEW = 512  # as many numbers are looked at in Python; a kernel takes longer to start
 HOST = ("cpu", "python")  # devices whose memory Python reads without waiting
 
 

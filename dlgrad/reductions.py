@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlgrad.apply import cast, counting, reduce, where
-from dlgrad.base import Number, TensorBase, node_of
+from dlgrad.autocasting import autocasts
+from dlgrad.base import Number, TensorBase, is_tensor, node_of
+from dlgrad.comparison import as_bool, eq, ne
+from dlgrad.composing import as_float, composed, need_tensor, paused
 from dlgrad.dims import wrap_dim, wrap_dims
 from dlgrad.dtype import BOOL, FLOAT, DType, int64, uint8
-from dlgrad.elementwise import as_bool, as_float, composed, eq, maximum, minimum, ne, paused
+from dlgrad.elementwise import maximum, minimum
 from dlgrad.errors import DTypeError
 from dlgrad.ops import ReduceOps
 from dlgrad.shape import Shape
@@ -30,6 +33,20 @@ class ValuesIndices(NamedTuple):
 
     values: Tensor
     indices: Tensor
+
+
+class MinMax(NamedTuple):
+    """The smallest and the largest element."""
+
+    min: Tensor
+    max: Tensor
+
+
+class StdMean(NamedTuple):
+    """A standard deviation and a mean."""
+
+    std: Tensor
+    mean: Tensor
 
 
 class VarMean(NamedTuple):
@@ -51,6 +68,7 @@ def _summed(input: Tensor, dtype: DType | None) -> Tensor:
     return input if input.dtype.kind == FLOAT else cast(input, int64)
 
 
+@autocasts
 def sum(
     input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Tensor:
@@ -59,6 +77,18 @@ def sum(
     return reduce(ReduceOps.SUM, _summed(input, dtype), dims, keepdim)
 
 
+def nansum(
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
+    """The sum of what is not NaN."""
+    return sum(_without_nan(input), dim, keepdim, dtype=dtype)
+
+
+def _without_nan(input: Tensor) -> Tensor:
+    return where(ne(input, input), 0.0, input) if input.dtype.kind == FLOAT else input
+
+
+@autocasts
 def prod(
     input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Tensor:
@@ -82,6 +112,17 @@ def mean(
     count = count_of(input._shape, dims)
     total = reduce(ReduceOps.SUM, input, dims, keepdim)
     return total * (1.0 / count) if _exact(count) else total / count
+
+
+def nanmean(
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
+    """The average of what is not NaN, of floats."""
+    if input.dtype.kind != FLOAT:
+        raise DTypeError(
+            f"nanmean(): expected input to have floating point dtype but got {input.dtype!r}"
+        )
+    return nansum(input, dim, keepdim, dtype=dtype) / sum(eq(input, input), dim, keepdim)
 
 
 def _exact(count: int) -> bool:
@@ -111,6 +152,16 @@ def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     dims = wrap_dims(dim, input.ndim)
     _check_not_empty("amin", input, dims)
     return reduce(ReduceOps.MIN, input, dims, keepdim)
+
+
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
+    """The smallest and the largest element, of all or along one dimension."""
+    if dim is None and input.numel() == 0:
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no "
+            "identity."
+        )
+    return MinMax(amin(input, dim, keepdim), amax(input, dim, keepdim))
 
 
 def position_along(x: TensorBase, dims: Shape) -> tuple[Tensor, int]:
@@ -144,13 +195,15 @@ def extreme_first(op: ReduceOps, x: Tensor, dims: Shape) -> Tensor:
     return composed(name, out, x, arg=dims)
 
 
-def _drop(x: Tensor, dims: Shape, keepdim: bool) -> Tensor:
+def drop_dims(x: Tensor, dims: Shape, keepdim: bool) -> Tensor:
+    """`x` without the dimensions `dims` of size 1, unless they are kept."""
     if keepdim or not x._shape:
         return x
     return x.reshape(tuple(size for i, size in enumerate(x._shape) if i not in dims))
 
 
 def _extreme(op: ReduceOps, name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
+    need_tensor(name, input)
     if dim is None:
         if input.numel() == 0:
             raise RuntimeError(
@@ -158,7 +211,7 @@ def _extreme(op: ReduceOps, name: str, input: Tensor, dim: Any, keepdim: bool) -
                 "Specify the reduction dim with the 'dim' argument."
             )
         return reduce(op, input, tuple(range(input.ndim)), False)
-    if isinstance(dim, TensorBase):
+    if is_tensor(dim):
         return maximum(input, dim) if op is ReduceOps.MAX else minimum(input, dim)
     dims = (wrap_dim(dim, input.ndim),)
     if not input._shape:
@@ -166,7 +219,7 @@ def _extreme(op: ReduceOps, name: str, input: Tensor, dim: Any, keepdim: bool) -
     _check_not_empty(name, input, dims)
     values = extreme_first(op, input, dims)
     indices = first_index(input, values, dims)
-    return ValuesIndices(_drop(values, dims, keepdim), _drop(indices, dims, keepdim))
+    return ValuesIndices(drop_dims(values, dims, keepdim), drop_dims(indices, dims, keepdim))
 
 
 def _zero_index(input: Tensor) -> Tensor:
@@ -195,7 +248,7 @@ def _arg_extreme(
         return _zero_index(input)
     with paused():
         index = first_index(input, reduce(op, input, dims, True), dims)
-    return _drop(index, dims, keepdim)
+    return drop_dims(index, dims, keepdim)
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
@@ -259,7 +312,7 @@ def var(
     """The variance; the sum of squares is divided by the count less `correction` (1)."""
     dim, correction = _correction(dim, unbiased, correction)
     variance, _, dims = _moments(input, dim, correction, keepdim)
-    return _drop(variance, dims, keepdim)
+    return drop_dims(variance, dims, keepdim)
 
 
 def std(
@@ -285,7 +338,20 @@ def var_mean(
     """The variance and the mean."""
     dim, correction = _correction(dim, unbiased, correction)
     variance, average, dims = _moments(input, dim, correction, keepdim)
-    return VarMean(_drop(variance, dims, keepdim), _drop(average, dims, keepdim))
+    return VarMean(drop_dims(variance, dims, keepdim), drop_dims(average, dims, keepdim))
+
+
+def std_mean(
+    input: Tensor,
+    dim: Dims = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: Number | None = None,
+) -> StdMean:
+    """The standard deviation and the mean."""
+    variance, average = var_mean(input, dim, unbiased, keepdim, correction=correction)
+    return StdMean(variance.sqrt(), average)
 
 
 def _correction(
@@ -299,6 +365,7 @@ def _correction(
     return dim, correction
 
 
+@autocasts
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))), without overflow."""
     input = as_float(input)
@@ -307,35 +374,4 @@ def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
         top = reduce(ReduceOps.MAX, input, dims, True)
         shift = where(eq(top.abs(), math.inf), 0.0, top)
         out = reduce(ReduceOps.SUM, (input - shift).exp(), dims, True).log() + shift
-    return _drop(composed("logsumexp", out, input, arg=dims), dims, keepdim)
-
-
-def norm(
-    input: Tensor, p: float | str | None = "fro", dim: Dims = None, keepdim: bool = False,
-    dtype: DType | None = None,
-) -> Tensor:  # fmt: skip
-    """The p-norm of the elements: 2 ("fro"), 1, 0, inf, -inf or any number."""
-    if dtype is not None:
-        input = cast(input, dtype)
-    if input.dtype.kind != FLOAT:
-        raise DTypeError(f"norm takes floating-point tensors, got {input.dtype!r}")
-    if p is None or p == "fro":
-        p = 2.0
-    if isinstance(p, str):
-        raise ValueError(f"norm takes p='fro' or a number, got {p!r}")
-    if p == math.inf:
-        return amax(input.abs(), dim, keepdim)
-    if p == -math.inf:
-        return amin(input.abs(), dim, keepdim)
-    if p == 0:
-        with paused():
-            count = sum(cast(ne(input, 0), input.dtype), dim, keepdim)
-        return composed("count", count, input)
-    if p == 1:
-        return sum(input.abs(), dim, keepdim)
-    if p == 2:
-        dims = wrap_dims(dim, input.ndim)
-        with paused():
-            out = reduce(ReduceOps.SUM, input * input, dims, True).sqrt()
-        return _drop(composed("norm", out, input, arg=dims), dims, keepdim)
-    return sum(input.abs() ** p, dim, keepdim) ** (1.0 / p)
+    return drop_dims(composed("logsumexp", out, input, arg=dims), dims, keepdim)

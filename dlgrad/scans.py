@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dlgrad import apply
 from dlgrad.apply import counting, scan, where
+from dlgrad.autocasting import autocasts
 from dlgrad.base import node_of
 from dlgrad.comparison import eq, ne
+from dlgrad.composing import paused
 from dlgrad.dims import wrap_dim
 from dlgrad.dtype import BOOL, FLOAT, DType, int64
-from dlgrad.elementwise import paused
 from dlgrad.gathers import along
 from dlgrad.joining import cat
 from dlgrad.ops import ReduceOps
@@ -41,11 +42,13 @@ def _accumulated(op: ReduceOps, input: Tensor, dim: int, dtype: DType | None) ->
     return scan(op, source, dim)
 
 
+@autocasts
 def cumsum(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
     """Sums of the elements up to each one along `dim`; ints and bools as int64."""
     return _accumulated(_R.SUM, input, dim, dtype)
 
 
+@autocasts
 def cumprod(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
     """Products of the elements up to each one along `dim`; ints and bools as int64."""
     return _accumulated(_R.PROD, input, dim, dtype)

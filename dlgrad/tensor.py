@@ -7,36 +7,42 @@ function of a module by subject.  What touches the object itself is written out 
 from __future__ import annotations
 
 import builtins
-import ctypes
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from dlgrad import (
     autograd,
+    bitwise,
+    comparison,
     creation,
     elementwise,
     formatting,
     indexing,
+    interchange,
     linear,
     movement,
+    repeating,
+    splitting,
 )
 from dlgrad.apply import where
 from dlgrad.base import (
+    LeafHooks,
     from_storage,
     register_tensor_class,
     requires_grad,
     view_of,
 )
 from dlgrad.device_type import DeviceLike, device, device_object
-from dlgrad.dtype import FLOAT, DType
+from dlgrad.dtype import FLOAT
 from dlgrad.errors import AutogradError
-from dlgrad.host import export_bytes, export_numbers, nested
+from dlgrad.host import export_numbers, nested
 from dlgrad.methods import Methods
 from dlgrad.storage import Storage, realize
 from dlgrad.tape import Entry, check_writable, edge_of
 
 Number = builtins.bool | builtins.int | builtins.float
+RETAIN = 1 << 60  # the number of the hook of `retain_grad`: it runs after all others
 
 
 class Size(tuple[builtins.int, ...]):
@@ -56,13 +62,22 @@ class Size(tuple[builtins.int, ...]):
 
 
 class HookHandle:
-    """What `register_hook` returns; `remove()` takes the hook away."""
+    """What `register_hook` returns; `remove()`, or the end of a `with`, takes the hook away."""
 
-    def __init__(self, hooks: dict[builtins.int, Any], number: builtins.int) -> None:
-        self._hooks, self._number = hooks, number
+    def __init__(self, hooks: dict[builtins.int, Any], hook: Any) -> None:
+        self._hooks = hooks
+        self._number = 1 + max((n for n in hooks if n < RETAIN), default=0)
+        hooks[self._number] = hook
 
     def remove(self) -> None:
+        """Takes the hook away."""
         self._hooks.pop(self._number, None)
+
+    def __enter__(self) -> HookHandle:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.remove()
 
 
 class Tensor(Methods):
@@ -166,9 +181,9 @@ class Tensor(Methods):
 
     # Values -------------------------------------------------------------------------------------
 
-    def realize(self) -> Tensor:
-        """Computes the contents now; returns the tensor."""
-        realize((self._storage,))
+    def realize(self, *others: Tensor) -> Tensor:
+        """Computes the contents now, together with those of `others`; returns the tensor."""
+        realize((self._storage, *(other._storage for other in others)))
         return self
 
     def item(self) -> Any:
@@ -185,48 +200,41 @@ class Tensor(Methods):
         return nested(export_numbers(self), self._shape)
 
     def numpy(self, *, force: builtins.bool = False) -> Any:
-        """A NumPy array: over the same memory for a CPU tensor without strides, else a copy."""
-        if requires_grad(self) and not force:
-            raise RuntimeError(
-                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
-                "instead."
-            )
-        if self.device.type != "cpu" and not force:
-            raise TypeError(
-                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to "
-                "copy the tensor to host memory first."
-            )
-        try:
-            import numpy
-        except ModuleNotFoundError:
-            raise ModuleNotFoundError(
-                "numpy() needs NumPy, which is not installed; pip install numpy, or use tolist()",
-                name="numpy",
-            ) from None
-        return numpy.asarray(self.detach())
+        """A NumPy array over the memory of a CPU tensor; with `force`, a copy where it must be.
+
+        The array keeps the memory alive, and a write to the tensor is seen in it.  A write to the
+        array is seen by what is evaluated after it.
+        """
+        return interchange.to_numpy(self, force)
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        if requires_grad(self):
-            raise RuntimeError("use tensor.detach() to look at a tensor that requires grad")
-        if self.dtype.format is None:
-            raise TypeError("arrays have no bfloat16; use x.float() first")
-        kind = {"bool": "b", "floa": "f", "uint": "u"}.get(self.dtype.name[:4], "i")
-        answer: dict[str, Any] = {
-            "version": 3,
-            "shape": tuple(self._shape),
-            "typestr": f"{'|' if self.itemsize == 1 else '<'}{kind}{self.itemsize}",
-        }
-        if self.device.type == "cpu" and self.numel():
-            view = view_of(self)
-            memory = self._storage.memory()
-            answer["data"] = (memory.address + view.offset * self.itemsize, False)
-            answer["strides"] = tuple(step * self.itemsize for step in view.strides)
-        else:
-            data = export_bytes(self)
-            answer["data"] = (_address_of(data), False) if data else (0, False)
-            answer["keepalive"] = data
-        return answer
+        return interchange.array_interface(self)
+
+    def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> Any:
+        return interchange.to_array(self, dtype, copy)
+
+    def __buffer__(self, flags: builtins.int, /) -> memoryview:
+        return interchange.to_buffer(self)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[builtins.int, builtins.int] | None = None,
+        dl_device: tuple[builtins.int, builtins.int] | None = None,
+        copy: builtins.bool | None = None,
+    ) -> Any:
+        """A DLPack capsule of this tensor's memory, for `from_dlpack` of another library.
+
+        All work on the tensor is done when it returns, so `stream` is not needed.
+        """
+        return later_dlpack().exported(self, max_version, dl_device, copy)
+
+    def __dlpack_device__(self) -> tuple[builtins.int, builtins.int]:
+        """DLPack's number for the kind of device, and which of them."""
+        place: tuple[builtins.int, builtins.int] = later_dlpack().device_of(self)
+        return place
 
     def __bool__(self) -> builtins.bool:
         if self.numel() != 1:
@@ -243,7 +251,7 @@ class Tensor(Methods):
         return builtins.float(self.item())
 
     def __index__(self) -> builtins.int:
-        if self.dtype.kind == FLOAT or self._shape:
+        if self.dtype.kind == FLOAT or self.numel() != 1:
             raise TypeError("only integer tensors of a single element can be converted to an index")
         return builtins.int(self.item())
 
@@ -255,10 +263,18 @@ class Tensor(Methods):
     def __iter__(self) -> Iterator[Tensor]:
         if not self._shape:
             raise TypeError("iteration over a 0-d tensor")
-        return iter(movement.unbind(self))
+        return iter(splitting.unbind(self))
+
+    def __reversed__(self) -> Tensor:
+        return repeating.flip(self, 0) if self._shape else self
 
     def __contains__(self, element: Any) -> builtins.bool:
-        return builtins.bool(elementwise.eq(self, element).any())
+        if not isinstance(element, (Tensor, Number)):
+            raise RuntimeError(
+                "Tensor.__contains__ only supports Tensor or scalar, but you passed in a "
+                f"{type(element)}."
+            )
+        return builtins.bool(comparison.eq(self, element).any())
 
     def __hash__(self) -> builtins.int:
         return id(self)
@@ -267,29 +283,13 @@ class Tensor(Methods):
         return formatting.describe(self)
 
     def __format__(self, spec: str) -> str:
-        return formatting.format_number(self, spec)
+        return formatting.format_number(self, spec, type(self) is Tensor)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        data = bytes(export_bytes(self))
-        leaf = requires_grad(self) and self._entry is None
-        state = (type(self), data, self.dtype, self._shape, str(self.device), leaf)
-        return (_rebuild, (*state, dict(self.__dict__)))
+        return interchange.reduce_tensor(self)
 
     def __deepcopy__(self, memo: dict[builtins.int, Any]) -> Tensor:
-        if id(self) in memo:
-            known: Tensor = memo[id(self)]
-            return known
-        if self._entry is not None:
-            raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
-                "protocol at the moment; detach() it first"
-            )
-        copied: Tensor = self.detach().clone().as_subclass(type(self))
-        copied._requires = self._requires
-        memo[id(self)] = copied
-        if self.grad is not None:
-            copied.grad = self.grad.detach().clone()
-        return copied
+        return interchange.deep_copy(self, memo)
 
     # Autograd -----------------------------------------------------------------------------------
 
@@ -371,17 +371,44 @@ class Tensor(Methods):
         """Calls `hook(gradient)` when the gradient of this tensor is known; it may change it."""
         if not requires_grad(self):
             raise AutogradError("cannot register a hook on a tensor that doesn't require gradient")
+        return HookHandle(self._gradient_hooks(), hook)
+
+    def _gradient_hooks(self) -> dict[builtins.int, Any]:
+        """The hooks that are called with the gradient, by number."""
         edge = edge_of(self)
         if isinstance(edge, Entry):
-            hooks = edge.hooks = edge.hooks if edge.hooks is not None else {}
-        else:
-            hooks = self._hooks = self._hooks if self._hooks is not None else {}
-        number = len(hooks) + 1 + max(hooks, default=0)
-        hooks[number] = hook
-        return HookHandle(hooks, number)
+            if edge.hooks is None:
+                edge.hooks = {}
+            return edge.hooks
+        return self._leaf_hooks().before
+
+    def _leaf_hooks(self) -> LeafHooks:
+        if self._hooks is None:
+            self._hooks = LeafHooks({}, {})
+        return self._hooks
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> HookHandle:
+        """Calls `hook(tensor)` after `backward` has added to the `.grad` of this leaf."""
+        if not requires_grad(self):
+            raise AutogradError("cannot register a hook on a tensor that doesn't require gradient")
+        if not self.is_leaf:
+            raise AutogradError(
+                "post accumulate grad hooks cannot be registered on non-leaf tensors"
+            )
+        return HookHandle(self._leaf_hooks().after, hook)
+
+    @property
+    def retains_grad(self) -> builtins.bool:
+        """True after `retain_grad()` of a tensor that is not a leaf."""
+        return not self.is_leaf and RETAIN in self._gradient_hooks()
 
     def retain_grad(self) -> None:
-        """Keeps the gradient of a tensor that is not a leaf in its `.grad`, too."""
+        """Keeps the gradient of a tensor that is not a leaf in its `.grad`, too.
+
+        It is what the hooks have made of it, in whatever order they were registered.
+        """
+        if not requires_grad(self):
+            raise AutogradError("can't retain_grad on Tensor that has requires_grad=False")
         if self.is_leaf:
             return
         itself = weakref.ref(self)
@@ -391,7 +418,7 @@ class Tensor(Methods):
             if tensor is not None:
                 autograd.accumulate(tensor, gradient, False, {id(gradient._storage)})
 
-        self.register_hook(keep)
+        self._gradient_hooks()[RETAIN] = keep
 
     # Memory -------------------------------------------------------------------------------------
 
@@ -430,24 +457,6 @@ class Tensor(Methods):
         self.data = source
         return self
 
-    def new_tensor(self, data: Any, dtype: DType | None = None) -> Tensor:
-        """A tensor of `data` in this one's dtype and device."""
-        return creation.tensor(data, dtype=dtype or self.dtype, device=self.device)
-
-    def new_zeros(self, *size: Any, dtype: DType | None = None) -> Tensor:
-        """Zeros in this one's dtype and device."""
-        return creation.zeros(*size, dtype=dtype or self.dtype, device=self.device)
-
-    def new_ones(self, *size: Any, dtype: DType | None = None) -> Tensor:
-        """Ones in this one's dtype and device."""
-        return creation.ones(*size, dtype=dtype or self.dtype, device=self.device)
-
-    def new_full(self, size: Any, fill_value: Number, dtype: DType | None = None) -> Tensor:
-        """`fill_value` everywhere in this one's dtype and device."""
-        return creation.full(size, fill_value, dtype=dtype or self.dtype, device=self.device)
-
-    new_empty = new_zeros
-
     # Operators and short forms ------------------------------------------------------------------
 
     def __matmul__(self, other: Any) -> Tensor:
@@ -463,7 +472,7 @@ class Tensor(Methods):
         return elementwise.abs(self)
 
     def __invert__(self) -> Tensor:
-        return elementwise.bitwise_not(self)
+        return bitwise.bitwise_not(self)
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """This tensor where `condition` holds, else `other`."""
@@ -492,21 +501,14 @@ class Tensor(Methods):
             )
         return movement.transpose(self, -2, -1)
 
-
-def _address_of(data: bytearray) -> int:
-    return ctypes.addressof((ctypes.c_char * len(data)).from_buffer(data))
+    mH = mT  # there are no complex numbers to conjugate
 
 
-def _rebuild(
-    cls: Any, data: bytes, dtype: DType, shape: tuple[int, ...], place: str, leaf: bool,
-    attributes: dict[str, Any],
-) -> Any:  # fmt: skip
-    """A tensor from its pickle."""
-    tensor = creation.frombuffer(data, dtype=dtype).to(device=place).reshape(shape).detach()
-    tensor = tensor.as_subclass(cls)
-    tensor._requires = leaf
-    tensor.__dict__.update(attributes)
-    return tensor
+def later_dlpack() -> Any:
+    """The module for DLPack, which few programs need."""
+    from dlgrad import dlpack
+
+    return dlpack
 
 
 register_tensor_class(Tensor)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from dlgrad import factors
 from dlgrad.dtype import BOOL, FLOAT, DType, bool_, int64, uint32, uint64
 from dlgrad.errors import VerifyError
 from dlgrad.graph import Node, toposort
@@ -22,6 +23,7 @@ from dlgrad.kernel import (
     Gemm,
     Index,
     Kernel,
+    Lane,
     Let,
     Literal,
     Load,
@@ -33,11 +35,13 @@ from dlgrad.kernel import (
     Size,
     Stmt,
     Store,
+    lane_terms,
 )
 from dlgrad.ops import (
     OPS,
     BufferOps,
     ElementwiseOps,
+    FactorOps,
     IndexOps,
     MatrixOps,
     MovementOps,
@@ -213,16 +217,21 @@ class _Checker:
             dtype = scope.lets[expr.name]
         self.require(expr.dtype is dtype, f"{expr.name!r} is {dtype.name}")
 
-    def lane(self, accumulator: Accumulator, lane: str | None, scope: _Scope) -> None:
+    def lane(self, accumulator: Accumulator, lane: Lane, scope: _Scope) -> None:
+        """Every place of the axes is a lane of its own, and there are so many lanes."""
         name = accumulator.name
         self.require((lane is not None) == (accumulator.lanes > 1), f"the lane of {name!r}")
-        if lane is None:
-            return
-        loops = [loop for loop in scope.loops if loop.axis == lane]
-        self.require(bool(loops), f"lane axis {lane!r} is used outside its loop")
-        length = loops[0].tile[1] if loops[0].tile else loops[0].extent
-        fits = isinstance(length, int) and length <= accumulator.lanes
-        self.require(fits, f"{name!r} has {accumulator.lanes} lanes, axis {lane!r} {length}")
+        strides = {axis: step for axis, step in lane_terms(lane) if isinstance(step, int)}
+        self.require(len(strides) == len(lane_terms(lane)), f"strides of the lanes of {name!r}")
+        reach = 1
+        for axis, stride in sorted(strides.items(), key=lambda item: item[1]):
+            loops = [loop for loop in scope.loops if loop.axis == axis]
+            self.require(bool(loops), f"lane axis {axis!r} is used outside its loop")
+            length = loops[0].tile[1] if loops[0].tile else loops[0].extent
+            self.require(stride >= reach, f"lane axis {axis!r} of {name!r} meets another")
+            reach = stride * length if isinstance(length, int) else accumulator.lanes + 1
+            fits = reach <= accumulator.lanes
+            self.require(fits, f"{name!r} has {accumulator.lanes} lanes, axis {axis!r} {length}")
 
     def alu(self, expr: Alu, scope: _Scope) -> None:
         for source in expr.src:
@@ -269,7 +278,7 @@ class _Checker:
         self.require(name not in taken, f"{name!r} is set twice")
 
     def loop(self, stmt: Loop, scope: _Scope) -> None:
-        if stmt.kind is not LoopKind.SERIAL or stmt.extent not in self.computed_numbers(scope):
+        if stmt.kind is LoopKind.PARALLEL or stmt.extent not in self.computed_numbers(scope):
             self.size(stmt.extent)
         self.new_name(stmt.axis, scope)
         if stmt.tile is not None:
@@ -291,7 +300,10 @@ class _Checker:
         self.require(same, f"{stmt.value.dtype.name} is {verb} to {stmt.name!r}")
         self.lane(accumulator, stmt.lane, scope)
         for loop in scope.loops[depth:]:
-            shared = loop.kind in (LoopKind.PARALLEL, LoopKind.LANES) and loop.axis != stmt.lane
+            apart = loop.kind in (LoopKind.PARALLEL, LoopKind.LANES)
+            shared = apart and all(
+                loop.axis != axis for axis, _ in lane_terms(stmt.lane)
+            )
             self.require(not shared, f"iterations of {loop.axis!r} share {stmt.name!r}")
 
     def store(self, stmt: Store, scope: _Scope) -> None:
@@ -355,6 +367,8 @@ def _node_problem(node: Node) -> str:
         return _view_problem(node.arg, base, value)
     if isinstance(node.op, IndexOps):
         return _places_problem(node)
+    if isinstance(node.op, FactorOps):
+        return factors.problem(node)
     if isinstance(node.op, SerialOps):
         known = 0 <= node.arg[0] < len(node.shape) and shapes == [node.shape]
         return "" if known else f"dimension {node.arg[0]} of {shapes}"
@@ -385,7 +399,7 @@ def _places_problem(node: Node) -> str:
     ):
         return f"{node.src[1].shape} scattered by {index.shape} into {memory.shape}"
     low, high = places.view.span
-    last = places.step * max(places.count - 1, 0)
+    last = places.step * max(places.length - 1, 0)
     low, high = low + min(last, 0), high + max(last, 0)
     if index.numel and not (low >= 0 and high < memory.numel):
         return f"{places} is outside of {memory.numel} elements"

@@ -12,6 +12,8 @@ import itertools
 import math
 from typing import Any
 
+from factor_reference import evaluate_factor
+
 from dlgrad import primitives
 from dlgrad.base import TensorBase, node_of
 from dlgrad.dtype import BOOL, DType, float32, unpack_values
@@ -20,6 +22,7 @@ from dlgrad.host import nested
 from dlgrad.ops import (
     BufferOps,
     ElementwiseOps,
+    FactorOps,
     IndexOps,
     MatrixOps,
     MovementOps,
@@ -75,6 +78,8 @@ def compute(node: Node, sources: list[Values]) -> Values:
         return result
     if isinstance(op, IndexOps):
         return at_places(node, sources)
+    if isinstance(op, FactorOps):
+        return evaluate_factor(node, sources)
     if op is SerialOps.SCAN:
         return scan(node, sources[0])
     if op is SerialOps.ARGSORT:
@@ -130,7 +135,7 @@ def at_places(node: Node, sources: list[Values]) -> Values:
     start = round_to(math.nan if node.dtype.is_floating_point else 0, node.dtype)
     result = list(sources[0]) if node.op is IndexOps.SCATTER else [start] * node.numel
     for number, (base, i) in enumerate(zip(places(where.view), index, strict=True)):
-        if not 0 <= i < where.count:
+        if not 0 <= i < where.length:
             continue
         place = base + i * where.step
         if node.op is IndexOps.GATHER:
@@ -175,9 +180,10 @@ def argsort(node: Node, source: Values) -> Values:
     result = [0] * node.numel
     for row in rows(node.shape, dim):
         keys = [(source[place] != source[place], source[place]) for place in row]
-        order = sorted(range(len(row)), key=functools.cmp_to_key(
-            lambda a, b: compare(keys[a], keys[b], descending)))  # fmt: skip
-        for place, position in zip(row, order, strict=True):
+        places_and_keys = list(enumerate(keys))
+        places_and_keys.sort(key=functools.cmp_to_key(
+            lambda a, b: compare(a[1], b[1], descending)))  # fmt: skip
+        for place, (position, _) in zip(row, places_and_keys, strict=True):
             result[place] = position
     return result
 

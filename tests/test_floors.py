@@ -18,32 +18,49 @@ MAX_COLUMNS = 100
 
 # Names are relative to dlgrad; "nn.*" stands for a folder with everything in it.
 FLOORS = {
-    0: "version config dtype helpers errors",
-    1: "ops shape graph",
+    0: "version config dtype layout helpers errors timeline",
+    1: "ops shape graph factors",
     2: "simplify schedule group fuse stores memory",
     3: (
-        "kernel primitives lower lower_space lower_values lower_matmul verify "
-        "dialect helper_source writer render tiled_matmul"
+        "algorithm lower_factors lower_rotations kernel primitives lower lower_space "
+        "lower_values lower_matmul lower_serial lower_tiles lower_rows verify dialect "
+        "helper_source writer render tiled_matmul"
     ),
-    4: "device cache temporary interp null report c_src.* cuda.* metal.*",
-    5: "engine plan capture",
+    4: (
+        "device notice cache temporary interp null report c_src.* metal.* cuda.backend "
+        "cuda.compiler cuda.dialect cuda.driver cuda.kernels cuda.launches cuda.nvcc cuda.nvrtc"
+    ),
+    5: "engine plan capture profiler",
     6: (
-        "storage base tape apply dims conversion creation device_type host elementwise inplace "
-        "reductions movement indexing windows linear convolution pooling activations losses "
-        "normalization gradients autograd functional random formatting methods tensor jit "
-        "safetensors serialization"
+        "tracing storage base tape apply autocasting dims conversion creation device_type host "
+        "elementwise inplace composing comparison bitwise arithmetic trigonometry "
+        "error_functions gamma_functions bessel special environment plain_answers "
+        "in_place_methods norms statistics later places gathers masks scans sorting "
+        "order_statistics advanced place_gradients reductions movement indexing windows linear "
+        "convolution pooling activations losses matrices factorizations solving spectra "
+        "matrix_functions older_matrices bits splitting joining repeating padding triangles "
+        "striding contractions ranges linalg sampling choices arrangements inplace_views "
+        "class_losses margin_losses distances lookup dropping affine alignment_loss "
+        "adaptive_pooling unpooling transposed folding shuffling attention interpolation grids "
+        "normalization gradients autograd.* functional random formatting methods interchange "
+        "dlpack tensor trees jit joint batching func.* mapped safetensors zip_files "
+        "pickle_machine torch_file npy gguf serialization"
     ),
-    7: "nn.* optim.* data.* canvas viz progress",
-    8: "__init__ __main__",
+    7: (
+        "cuda accelerator amp backends.* distributed multiprocessing utils.* nn.* optim.* data.* "
+        "distributions.* png canvas svg graph_layout "
+        "graph_picture viz progress"
+    ),
+    8: "__init__ __main__ catalogue",
 }
 ROOMS = ("c_src", "cuda", "metal")  # one per language; none knows another
 
 # What a function may import although it does not come with Python: the user asks for it by name.
-OPTIONAL = {("tensor", "numpy")}
+OPTIONAL = {("interchange", "numpy")}
 
 # The only files that may import by a name they compute: the registry of devices, and the
 # package itself, which loads its subpackages on first use.
-LATE_IMPORTERS = {"device", "__init__"}
+LATE_IMPORTERS = {"device", "later", "__init__"}
 
 
 def module_name(path: Path) -> str:

@@ -162,7 +162,7 @@ def test_indexing_reads_writes_and_differentiates(
         return
     weights = dlgrad.arange(1.0, len(sources) + 1).reshape(result_shape)
     (y * weights).sum().backward()
-    gradient = {p: 0.0 for p in itertools.product(*map(range, shape))}
+    gradient = dict.fromkeys(itertools.product(*map(range, shape)), 0.0)
     for weight, source in enumerate(sources, 1):
         gradient[source] += weight
     assert x.grad is not None
