@@ -217,6 +217,7 @@ class Fusion:
             return "a matmul's epilogue has no counters"
         if group.order is not None and squeeze(node.shape) != group.full:
             return "the shapes of the loops differ"
+        chosen = group.order
         for producer, view in producers:
             if self.group_of[id(producer)] != number:
                 continue
@@ -226,8 +227,9 @@ class Fusion:
                 order = permutation(view, producer)
                 if order is None or squeeze(view.shape) != squeeze(node.shape):
                     return "the consumer reads it in another order"
-                if group.order is not None and group.order != order:
-                    return "another consumer reads it in another order"
+                if chosen is not None and chosen != order:
+                    return "it is read in two orders"
+                chosen = order
             elif not is_identity(view, producer):
                 return "the consumer reads it in another order"
         return ""

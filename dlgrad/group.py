@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dlgrad.graph import Node
-from dlgrad.ops import WRITERS, IndexOps, MovementOps
+from dlgrad.ops import WRITERS, FactorOps, IndexOps, MovementOps
 from dlgrad.shape import Shape, View, contiguous_strides
 
 
@@ -51,6 +51,8 @@ def squeezed_dims(node: Node) -> frozenset[int]:
 
 def serial_dims(node: Node) -> frozenset[int]:
     """The dimension that a node of its own kernel goes through in order, squeezed as above."""
+    if isinstance(node.op, FactorOps):
+        return frozenset()
     dim = node.arg.dim if node.op is IndexOps.SCATTER else node.arg[0]
     shape = written_shape(node)
     if shape[dim] == 1:

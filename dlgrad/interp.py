@@ -99,6 +99,10 @@ class Run:
         terms = (self.integer(axis) * self.size(stride) for axis, stride in index.terms)
         return self.size(index.offset) + sum(terms)
 
+    def lane(self, lane: str | Index) -> int:
+        """The place among the lanes of an accumulator."""
+        return self.integers[lane] if isinstance(lane, str) else self.place(lane)
+
     def index_of(self, access: Load | Store) -> int:
         assert access.index is not None
         return self.place(access.index)
@@ -112,7 +116,7 @@ class Run:
             return self.memory[expr.buffer].load(self.address(expr))
         if isinstance(expr, Local):
             value = self.values[expr.name]
-            return value[self.integers[expr.lane]] if expr.lane else value
+            return value if expr.lane is None else value[self.lane(expr.lane)]
         if isinstance(expr, Counter):
             return convert(self.place(expr.index), int64, expr.dtype)
         values = [self.value(source) for source in expr.src]
@@ -129,6 +133,7 @@ class Run:
             for place in range(self.iterations(stmt)):
                 self.integers[stmt.axis] = place
                 self.block(stmt.body)
+            self.integers.pop(stmt.axis, None)  # the name may stand for another number later
         elif isinstance(stmt, Let):
             self.values[stmt.name] = self.value(stmt.value)
         elif isinstance(stmt, Accumulator):
@@ -153,15 +158,15 @@ class Run:
     def accumulate(self, stmt: Accumulate) -> None:
         dtype = stmt.value.dtype
         places, key = self.values, stmt.name
-        if stmt.lane:
-            places, key = self.values[stmt.name], self.integers[stmt.lane]  # type: ignore
+        if stmt.lane is not None:
+            places, key = self.values[stmt.name], self.lane(stmt.lane)  # type: ignore
         values = [places[key], self.value(stmt.value)]
         places[key] = apply(COMBINE[stmt.op], values, dtype, dtype)
 
     def assign(self, stmt: Assign) -> None:
         value = self.value(stmt.value)
-        if stmt.lane:
-            self.values[stmt.name][self.integers[stmt.lane]] = value
+        if stmt.lane is not None:
+            self.values[stmt.name][self.lane(stmt.lane)] = value
         else:
             self.values[stmt.name] = value
 

@@ -34,6 +34,16 @@ class Index:
     offset: Size = 0
 
 
+Lane = str | Index | None  # a place among the lanes of an accumulator
+
+
+def lane_terms(lane: Lane) -> tuple[tuple[str, Size], ...]:
+    """The axes that choose a lane, with their strides."""
+    if lane is None:
+        return ()
+    return ((lane, 1),) if isinstance(lane, str) else lane.terms
+
+
 @dataclass(frozen=True)
 class Literal:
     """A number fixed in the text."""
@@ -81,12 +91,13 @@ class Alu:
 class Local:
     """The value of a `Let` or of an `Accumulator` in scope.
 
-    An accumulator with lanes is read at the current place of the axis `lane`.
+    An accumulator with lanes is read at the current place of the axis `lane`, or at the sum of
+    axes times strides, all of them numbers fixed in the text.
     """
 
     name: str
     dtype: DType
-    lane: str | None = None
+    lane: Lane = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +127,7 @@ class LoopKind(Enum):
 class Loop:
     """for axis in range(extent): body.
 
-    The extent of a SERIAL loop may also be the name of an int64 value in scope.
+    The extent of a loop that is not PARALLEL may also be the name of an int64 value in scope.
 
     With `tile = (outer, length)` the loop covers one tile of a longer axis: it runs
     min(length, extent - outer * length) times, and an index names both axes.
@@ -154,7 +165,7 @@ class Accumulate:
     name: str
     op: ReduceOps
     value: Expr
-    lane: str | None = None
+    lane: Lane = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +174,7 @@ class Assign:
 
     name: str
     value: Expr
-    lane: str | None = None
+    lane: Lane = None
 
 
 @dataclass(frozen=True)

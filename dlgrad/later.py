@@ -45,7 +45,7 @@ FUNCTIONS: dict[str, str] = {
         "sampling": "bernoulli normal",
         "serialization": "load save",
         "shuffling": "channel_shuffle pixel_shuffle pixel_unshuffle",
-        "matrix_functions": "matrix_exp",
+        "matrix_functions": "matrix_exp orgqr",
         "older_matrices": "inverse lu_solve pinverse qr svd",
         "solving": "det logdet slogdet",
         "sorting": (

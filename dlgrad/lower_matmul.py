@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from dlgrad.dtype import DType
-from dlgrad.graph import Contraction, Node
+from dlgrad.graph import Contraction, Node, Places
 from dlgrad.group import Group, squeezed_strides
 from dlgrad.kernel import Caps, Expr, Gemm, Let, Literal, Load, Local, Parameter, Stmt, Store
 from dlgrad.lower_values import (
@@ -109,6 +109,9 @@ class MatmulKernel(Values):
 
     def counter(self, view: View, dtype: DType) -> Expr:
         raise AssertionError("the scheduler keeps counters out of matmuls")
+
+    def gather(self, memory: Node, places: Places, index: Expr, dtype: DType) -> Expr:
+        raise AssertionError("the scheduler keeps computed places out of matmuls")
 
     # Values -------------------------------------------------------------------------------------
 

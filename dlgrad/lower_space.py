@@ -2,7 +2,7 @@
 
 Floor 3.  `LoopSpace` makes a dry run over the group that finds every access to memory, joins
 dimensions that all accesses walk as one into axes, names parameters, strides and values, and
-turns values into expressions.  `lower.py` decides the form of the loops.
+turns values into expressions.  `lower.py` chooses the form of the loops.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Scope:
 
 
 class LoopSpace(Values):
-    """The accesses, axes and names of one group; `lower.py` puts the loops around them."""
+    """The accesses, axes and names of one group; subclasses put the loops around them."""
 
     def __init__(self, group: Group, schedule: Schedule, caps: Caps) -> None:
         super().__init__(group, schedule)

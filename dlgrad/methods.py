@@ -371,6 +371,7 @@ class Methods(InPlaceMethods, PlainAnswers):
     cross = linear.cross
     matrix_power = linear.matrix_power
     matrix_exp = later("matrix_functions")
+    orgqr = later("matrix_functions")
     det = later("solving")
     logdet = later("solving")
     slogdet = later("solving")

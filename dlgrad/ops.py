@@ -11,7 +11,13 @@ from enum import Enum
 from typing import NamedTuple
 
 
-class BufferOps(Enum):
+class Named(Enum):
+    """A member is found in tables by what it is; by its name, which Enum does, takes longer."""
+
+    __hash__ = object.__hash__
+
+
+class BufferOps(Named):
     """Where numbers come from, and writes into memory that exists."""
 
     BUFFER = "buffer"  # realised memory; arg: the device buffer
@@ -22,7 +28,7 @@ class BufferOps(Enum):
     UPDATE = "update"  # src 0 with src 1 written through a view; arg: View of src 0
 
 
-class ElementwiseOps(Enum):
+class ElementwiseOps(Named):
     """One output element from the elements at the same place; unary, binary and ternary."""
 
     # Unary
@@ -69,7 +75,7 @@ class ElementwiseOps(Enum):
     WHERE = "where"  # (condition bool, a, b)
 
 
-class ReduceOps(Enum):
+class ReduceOps(Named):
     """Many elements along some dimensions to one; the dimensions stay, with size 1."""
 
     SUM = "sum"
@@ -78,19 +84,19 @@ class ReduceOps(Enum):
     MIN = "min"  # NaN wins; `all` on bool
 
 
-class MovementOps(Enum):
+class MovementOps(Named):
     """The same numbers at other places."""
 
     VIEW = "view"  # arg: View over the row-major elements of the source
 
 
-class MatrixOps(Enum):
+class MatrixOps(Named):
     """Contractions."""
 
     MATMUL = "matmul"  # arg: Contraction, see graph.py
 
 
-class IndexOps(Enum):
+class IndexOps(Named):
     """Elements at computed places; the index is int64.  What is outside is read as NaN (as 0 by
     integers) and not written."""
 
@@ -98,14 +104,29 @@ class IndexOps(Enum):
     SCATTER = "scatter"  # src 0 with src 1 written at the places src 2, in order; arg: Places
 
 
-class SerialOps(Enum):
+class SerialOps(Named):
     """Whole rows along one dimension, by an algorithm that goes through them in order."""
 
     SCAN = "scan"  # results so far; arg: (dimension, ReduceOps or "logsumexp")
     ARGSORT = "argsort"  # places in stable order, NaN as the largest; arg: (dim, descending)
 
 
-Op = BufferOps | ElementwiseOps | ReduceOps | MovementOps | MatrixOps | IndexOps | SerialOps
+class FactorOps(Named):
+    """Whole matrices, by an algorithm that goes through each in order; see `factors.py`."""
+
+    LU = "lu"  # with exchanges of rows
+    PERMUTATION = "permutation"  # the order of rows after the exchanges; arg: how many rows
+    TRIANGULAR = "triangular"  # (matrices, right sides as rows); arg: (is upper, has diagonal 1)
+    CHOLESKY = "cholesky"  # reads the lower triangle
+    QR = "qr"  # arg: how many columns Q has
+    EIGH = "eigh"  # of symmetric matrices, ascending
+    SVD = "svd"  # descending; a matrix has at least as many rows as columns
+
+
+Op = (
+    BufferOps | ElementwiseOps | ReduceOps | MovementOps | MatrixOps | IndexOps | SerialOps
+    | FactorOps
+)  # fmt: skip
 
 
 class Result(Enum):
@@ -139,6 +160,7 @@ _E, _R, _B = ElementwiseOps, ReduceOps, BufferOps
 _BITS = OpInfo(2, floats=False, bools=True, differentiable=False)
 _COMPARE = OpInfo(2, Result.BOOL, bools=True, differentiable=False)
 _STEP = OpInfo(1, integers=False, differentiable=False)  # piecewise constant: gradient zero
+_FACTOR = OpInfo(1, integers=False, cost=1000, differentiable=False)
 
 
 def _float_only(cost: int, arity: int = 1, symbol: str | None = None) -> OpInfo:
@@ -202,6 +224,14 @@ OPS: dict[Op, OpInfo] = {
     # The derivatives of scans have rows by name: they depend on what is scanned.
     SerialOps.SCAN: OpInfo(1, bools=True, cost=2, differentiable=False),
     SerialOps.ARGSORT: OpInfo(1, Result.GIVEN, bools=True, cost=200, differentiable=False),
+    # So have those of factorizations: what is differentiated is what they are used for.
+    FactorOps.LU: _FACTOR,
+    FactorOps.PERMUTATION: OpInfo(1, floats=False, cost=1000, differentiable=False),
+    FactorOps.TRIANGULAR: _FACTOR._replace(arity=2),
+    FactorOps.CHOLESKY: _FACTOR,
+    FactorOps.QR: _FACTOR,
+    FactorOps.EIGH: _FACTOR,
+    FactorOps.SVD: _FACTOR,
 }
 
 # Ops whose result lies in the memory of their first source: they write into what is there.
@@ -210,7 +240,12 @@ WRITERS = (BufferOps.UPDATE, IndexOps.SCATTER)
 
 def is_alone(op: Op) -> bool:
     """True for ops that are a kernel by themselves: nothing is fused with them."""
-    return op is IndexOps.SCATTER or isinstance(op, SerialOps)
+    return op is IndexOps.SCATTER or isinstance(op, (SerialOps, FactorOps))
+
+
+def reads_memory(op: Op) -> bool:
+    """True for ops that read all their sources as row-major blocks in memory."""
+    return isinstance(op, FactorOps)
 
 
 def is_elementwise(op: Op) -> bool:

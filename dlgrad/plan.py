@@ -18,10 +18,11 @@ from dlgrad.helpers import debug_print
 from dlgrad.kernel import Caps
 from dlgrad.lower import lower_loops
 from dlgrad.lower_matmul import lower_matmul
+from dlgrad.lower_rotations import lower_factor
 from dlgrad.lower_serial import lower_serial
 from dlgrad.lower_values import KernelCall, memory_of
 from dlgrad.memory import FREE, NEW, Lifetime, place
-from dlgrad.ops import BufferOps
+from dlgrad.ops import BufferOps, FactorOps
 from dlgrad.schedule import Schedule, schedule
 from dlgrad.simplify import ScalarParameter, simplify
 from dlgrad.verify import verify, verify_graph
@@ -126,6 +127,8 @@ class PlanBuilder:
         for group in result.groups:
             if group.matmul is not None:
                 calls.append(lower_matmul(group, result, self.caps))
+            elif group.alone is not None and isinstance(group.alone.op, FactorOps):
+                calls.append(lower_factor(group))
             elif group.alone is not None:
                 calls += lower_serial(group, result, self.caps)
             else:

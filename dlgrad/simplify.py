@@ -25,6 +25,7 @@ from dlgrad.ops import (
     MovementOps,
     ReduceOps,
     is_elementwise,
+    reads_memory,
 )
 from dlgrad.shape import View
 
@@ -107,6 +108,8 @@ class Simplifier:
             src = tuple(self.operand(source) for source in src)
         if op is IndexOps.GATHER:
             src = (self.memory(src[0]), src[1])
+        if reads_memory(op):
+            src = tuple(self.memory(source) for source in src)
         if is_elementwise(op):
             kept = self.identity(node, src)
             if kept is not None:

@@ -7,13 +7,25 @@ each reader computes it from a value that is in memory anyway.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 
 from dlgrad.fuse import Fusion
 from dlgrad.graph import Node
 from dlgrad.group import Group, is_identity, read, squeeze, written_shape
-from dlgrad.ops import OPS, WRITERS, BufferOps, IndexOps, is_elementwise
+from dlgrad.ops import (
+    OPS,
+    WRITERS,
+    BufferOps,
+    IndexOps,
+    MatrixOps,
+    is_elementwise,
+    reads_memory,
+)
 from dlgrad.shape import View
 from dlgrad.simplify import CHEAP, is_computed
+
+# A value of so many operations on other values that its readers load is computed there again.
+RECOMPUTED = 6
 
 
 def needs_memory(node: Node) -> bool:
@@ -22,9 +34,25 @@ def needs_memory(node: Node) -> bool:
     return node.op in WRITERS or node.op is IndexOps.GATHER
 
 
+def memory_sources(node: Node) -> tuple[Node, ...]:
+    """The sources of `node` that have to be in memory as they are."""
+    if reads_memory(node.op):
+        return node.src
+    return node.src[:1] if needs_memory(node) else ()
+
+
 def memory_read(node: Node, memory: Node) -> bool:
     """Whether a gather takes its elements, and not only its index, from `memory`."""
     return node.src[0] is memory
+
+
+@dataclass
+class ShortForm:
+    """A value as a few operations on values in memory."""
+
+    computed: set[int] = field(default_factory=set)  # ids of the nodes that are computed
+    loads: list[tuple[Node, View]] = field(default_factory=list)
+    cost: int = 0
 
 
 class Stores:
@@ -53,7 +81,7 @@ class Stores:
         Walks from the roots down, so that the readers of a node are known when it is reached.
         """
         kept = {id(root) for root in self.roots}
-        kept |= {id(node.src[0]) for node in self.order if needs_memory(node)}
+        kept |= {id(source) for node in self.order for source in memory_sources(node)}
         outside: dict[int, list[tuple[int, View]]] = {}  # readers in other groups
         stored: set[int] = set()
         repeated: set[int] = set(self.inlined)
@@ -86,10 +114,104 @@ class Stores:
                         chain_cost[id(producer)], chain_cost[key] + OPS[node.op].cost
                     )
                 self.add_readers(node, producer, view, places, outside)
+        if self.fusion.optimize:
+            self.thin_out(stored, repeated, kept, outside)
         for node in self.order:
             if id(node) in stored:
                 self.fusion.group(self.group_of[id(node)]).stores.append(node)
         return stored, repeated
+
+    def thin_out(
+        self,
+        stored: set[int],
+        repeated: set[int],
+        kept: set[int],
+        outside: dict[int, list[tuple[int, View]]],
+    ) -> None:
+        """Lets readers compute what follows cheaply from other values that they load.
+
+        The derivative of a function wants many values of the way there; of these only those
+        are worth their memory that cost something.  Looks at producers first.
+        """
+        operands = {
+            id(read(source)[0])
+            for node in self.order
+            if node.op is MatrixOps.MATMUL
+            for source in node.src
+        }
+        for node in self.order:
+            key = id(node)
+            readers = outside.get(key, [])
+            if key not in stored or key in kept or key in operands or not readers:
+                continue
+            if not is_elementwise(node.op):
+                continue
+            forms = [self.short_form(node, through, stored) for _, through in readers]
+            if any(self.group_at(number).alone is not None for number, _ in readers):
+                continue
+            if any(form is None for form in forms):
+                continue
+            loads = [form.loads for form in forms if form is not None]
+            news = [
+                self.new_loads(number, places, outside)
+                for (number, _), places in zip(readers, loads, strict=True)
+            ]
+            if max(news) > 1:
+                continue  # one load is what the stored value would have been
+            stored.discard(key)
+            for (number, _), form in zip(readers, forms, strict=True):
+                assert form is not None
+                repeated.update(form.computed)
+                for producer, view in form.loads:
+                    outside.setdefault(id(producer), []).append((number, view))
+
+    def group_at(self, number: int) -> Group:
+        return self.fusion.group(number)
+
+    def short_form(self, node: Node, through: View, stored: set[int]) -> ShortForm | None:
+        """How `node`, seen through a view, is computed from what is in memory; None if dearly."""
+        form = ShortForm()
+        pending = [(node, through)]
+        if through.numel > node.numel:
+            return None
+        while pending:
+            member, shown = pending.pop()
+            form.computed.add(id(member))
+            form.cost += OPS[member.op].cost
+            if form.cost > RECOMPUTED:
+                return None
+            for source in member.src:
+                producer, view = read(source)
+                if producer.op is BufferOps.CONST:
+                    continue
+                composed = shown.compose(view)
+                if composed is None:
+                    return None
+                if producer.op is BufferOps.BUFFER or id(producer) in stored:
+                    form.loads.append((producer, composed))
+                elif is_elementwise(producer.op) and id(producer) not in self.inlined:
+                    pending.append((producer, composed))
+                else:
+                    return None
+        return form
+
+    def new_loads(
+        self,
+        number: int,
+        loads: list[tuple[Node, View]],
+        outside: dict[int, list[tuple[int, View]]],
+    ) -> int:
+        """How many of `loads` a group does not read so far."""
+        found = {
+            (id(producer), view)
+            for producer, view in loads
+            if self.group_of.get(id(producer)) != number
+            and not any(
+                reader == number and seen == view
+                for reader, seen in outside.get(id(producer), ())
+            )
+        }
+        return len(found)
 
     def add_readers(
         self,
@@ -101,7 +223,7 @@ class Stores:
     ) -> None:
         """Notes who reads `producer` from outside its group when `node` is computed in `places`."""
         home = self.group_of.get(id(producer))
-        is_base = needs_memory(node) and producer is node.src[0]
+        is_base = producer in memory_sources(node)
         for number, through in places:
             if number == home and number == self.group_of.get(id(node)) and not is_base:
                 continue

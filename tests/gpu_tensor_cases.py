@@ -272,6 +272,21 @@ def test_computed_places(function: Callable[[Tensor], Tensor]) -> None:
     check(function, (5, 70))
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: dlgrad.linalg.solve(x, x.mT),
+        lambda x: dlgrad.linalg.cholesky(x @ x.mT + dlgrad.eye(4, device=x.device)),
+        lambda x: dlgrad.cat(dlgrad.linalg.qr(x)),
+        lambda x: dlgrad.linalg.eigvalsh(x + x.mT),
+        lambda x: dlgrad.linalg.svdvals(x),
+    ],
+    ids=["solve", "cholesky", "qr", "eigvalsh", "svdvals"],
+)
+def test_factorizations(function: Callable[[Tensor], Tensor]) -> None:
+    check(function, (2, 4, 4), close=1e-3)
+
+
 def test_places_outside_of_the_memory() -> None:
     """Nothing is waited for on a GPU: what is outside reads NaN and writes nothing."""
     x = dlgrad.tensor([1.0, 2.0, 3.0], device=DEVICE)

@@ -23,8 +23,8 @@ FLOORS = {
     2: "simplify schedule group fuse stores memory",
     3: (
         "algorithm lower_factors lower_rotations kernel primitives lower lower_space "
-        "lower_values lower_matmul lower_serial lower_tiles lower_rows verify dialect "
-        "helper_source writer render tiled_matmul"
+        "lower_values lower_matmul lower_serial lower_tiles lower_rows lower_loops lower_split "
+        "verify dialect helper_source writer render tiled_matmul"
     ),
     4: (
         "device notice cache temporary interp null report c_src.* metal.* cuda.backend "
