@@ -21,7 +21,16 @@ from dlgrad.base import (
     node_of,
     requires_grad,
 )
-from dlgrad.dtype import BOOL, FLOAT, DType, bool_, combine_categories, promote_types, scalar_dtype
+from dlgrad.dtype import (
+    BOOL,
+    FLOAT,
+    DType,
+    bool_,
+    combine_categories,
+    float32,
+    promote_types,
+    scalar_dtype,
+)
 from dlgrad.errors import DeviceError, DTypeError, ShapeError
 from dlgrad.graph import Contraction, Layout, Node
 from dlgrad.ops import (
@@ -41,7 +50,8 @@ from dlgrad.tape import record
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
-_CONST = BufferOps.CONST
+_BUFFER, _CONST = BufferOps.BUFFER, BufferOps.CONST
+LARGE = 1e38  # below this a float needs no look at the range of its dtype
 _EXPAND: dict[tuple[Shape, Shape], View] = {}
 
 
@@ -90,6 +100,8 @@ def fit_number(value: Number, dtype: DType) -> Number:
 
 def constant(value: Number, dtype: DType, shape: Shape, device: str) -> Node:
     """A node that is `value` everywhere."""
+    if dtype is float32 and type(value) is float and -LARGE < value < LARGE:
+        return Node(_CONST, (), value, dtype, shape, device)  # the usual case
     return Node(_CONST, (), fit_number(value, dtype), dtype, shape, device)
 
 
@@ -146,11 +158,13 @@ def finish(
     """The tensor of `node`, recorded as `op(sources)`."""
     depth = 0
     for source in sources:
-        depth = max(depth, pending_depth(source._storage))
+        storage = source._storage
+        if storage.depth > depth and storage.node.op is not _BUFFER:
+            depth = storage.depth
     out = make(node, depth + 1)
     if grad_mode.enabled:
         for source in sources:
-            if requires_grad(source):
+            if source._requires or (source._base is not None and requires_grad(source)):
                 record(op, arg, out, sources)
                 break
     return out
@@ -172,6 +186,16 @@ def binary(op: ElementwiseOps, a: Any, b: Any, result: DType | None = None) -> T
 
     `result` is bool for a comparison; a float dtype for `result` says what integers become.
     """
+    if result is not bool_ and isinstance(a, TensorBase) and isinstance(b, TensorBase):
+        left, right = node_of(a), node_of(b)
+        dtype, shape, device = left.dtype, left.shape, left.device
+        if (  # the usual case takes the short way
+            dtype is right.dtype
+            and dtype.kind == FLOAT
+            and shape == right.shape
+            and device == right.device
+        ):
+            return finish(op, None, Node(op, (left, right), None, dtype, shape, device), (a, b))
     if not isinstance(a, TensorBase):
         a = as_number(a, "input")
         if not isinstance(b, TensorBase):

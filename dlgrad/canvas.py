@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from dlgrad.png import write_png_bytes
+
 Color = tuple[int, int, int]
 Point = tuple[float, float]
 
@@ -47,6 +49,7 @@ UNKNOWN = "0040460600"  # a box
 GLYPH_GAP = 2.0  # between letters, in grid steps
 SPACE_WIDTH = 1.5
 LETTER_SIZE = 1.45  # pixels of a grid step at scale 1
+CURVE_PIECES = 16  # straight pieces of the curve of an arrow
 LONGEST_PIECE = 12.0  # pixels; a longer line is drawn in pieces, each with a small box
 
 
@@ -86,6 +89,10 @@ class Canvas:
                 old = pixels[3 * place + channel]
                 pixels[3 * place + channel] = round(old + share * (color[channel] - old))
 
+    def save(self, path: str) -> None:
+        """Writes the pixels as a PNG file, atomically."""
+        write_png_bytes(path, self.width, self.height, 3, bytes(self.pixels))
+
     def _cover(self, coverage: dict[int, float], a: Point, b: Point, radius: float) -> None:
         """Notes how much of each pixel near the segment from `a` to `b` the pen covers."""
         (ax, ay), (bx, by) = a, b
@@ -101,6 +108,30 @@ class Canvas:
                 if share > 0:
                     place = y * self.width + x
                     coverage[place] = max(coverage.get(place, 0.0), min(share, 1.0))
+
+    def box(
+        self, left: float, top: float, right: float, bottom: float, fill: Color, line: Color,
+        title: str = "",
+    ) -> None:  # fmt: skip
+        """A rectangle with an outline; a picture of pixels has no place for its `title`."""
+        self.fill(round(left), round(top), round(right), round(bottom), fill)
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+        self.stroke([corners], line)
+
+    def arrow(self, curve: Sequence[Point], color: Color, dashed: bool = False) -> None:
+        """A smooth curve through points that lie one below the other, ending in an arrow head."""
+        places = [curve[0]]
+        for (x, y), (end_x, end_y) in zip(curve, curve[1:], strict=False):
+            for i in range(1, CURVE_PIECES + 1):
+                t = i / CURVE_PIECES
+                share = t * t * (3 - 2 * t)
+                middle = (y + end_y) / 2
+                height = (1 - t) ** 3 * y + 3 * t * (1 - t) * middle + t**3 * end_y
+                places.append((x + share * (end_x - x), height))
+        pieces = list(zip(places, places[1:], strict=False))
+        self.stroke(pieces[::2] if dashed else pieces, color)
+        x, y = places[-1]
+        self.stroke([[(x - 3, y - 6), (x, y - 1), (x + 3, y - 6)]], color, 1.6)
 
     def text(
         self, x: float, y: float, text: str, color: Color, scale: float = 1.0, align: str = "left"

@@ -7,7 +7,6 @@ ends, and one every half minute before that.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
@@ -15,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TextIO, TypeVar
 
-from dlgrad.helpers import colored
+from dlgrad.helpers import colored, is_live_terminal
 
 T = TypeVar("T")
 
@@ -62,7 +61,7 @@ class Progress(Generic[T]):
         self.count = 0
         self._figures: dict[str, Any] = {}
         self._file = sys.stderr if file is None else file
-        self._live = _is_live_terminal(self._file)
+        self._live = is_live_terminal(self._file)
         self._disabled = not self._live if disable is None else disable
         self._blocks = _bar_characters(self._file)
         self._started = self._drawn_at = time.monotonic()
@@ -176,14 +175,6 @@ class Progress(Generic[T]):
         if not self._closed and self.total is not None and self._rate:
             return f"{_clock((self.total - self.count) / self._rate)} left"
         return _clock(elapsed)
-
-
-def _is_live_terminal(file: TextIO) -> bool:
-    """Whether a line can be redrawn in place."""
-    try:
-        return file.isatty() and os.environ.get("TERM") != "dumb"
-    except (AttributeError, ValueError):
-        return False
 
 
 def _bar_characters(file: TextIO) -> tuple[str, str]:

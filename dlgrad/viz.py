@@ -1,19 +1,20 @@
-"""Pictures without dependencies: PNG files, line charts of training curves, terminal drawings.
+"""Pictures without dependencies: images, training curves, decision boundaries, graphs.
 
-Floor 7.  Takes plain Python numbers, bytes or tensors.  The pixels of a chart live in
-`dlgrad.canvas`; this file decides what goes where.
+Floor 7.  Takes plain Python numbers, bytes or tensors.  Charts are drawn on a canvas, of pixels
+(`dlgrad.canvas`) or of shapes (`dlgrad.svg`); this file decides what goes where.
 """
 
 from __future__ import annotations
 
 import math
-import struct
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dlgrad.canvas import Canvas, Color
-from dlgrad.helpers import write_atomically
+from dlgrad.creation import tensor
+from dlgrad.graph_picture import draw_graph, graph_dot, graph_svg
+from dlgrad.png import write_png_bytes
+from dlgrad.svg import SvgCanvas
 
 # Colours of the curves: distinguishable also for most colour-blind readers (Okabe and Ito).
 CURVE_COLORS: tuple[Color, ...] = (
@@ -28,6 +29,12 @@ MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 76, 24, 52, 56
 LINE_WIDTH = 2.0
 MOST_MARKED_POINTS = 40  # a curve with no more than these shows each as a dot
 CHART_HEIGHT = 340
+REGION_CELLS = 120  # the boundary is computed on a grid of so many cells each way
+
+__all__ = [
+    "draw_graph", "draw_images", "draw_regions", "graph_dot", "graph_svg", "image_grid",
+    "plot_curves", "write_png", "write_png_bytes",
+]  # fmt: skip
 
 
 # PNG ------------------------------------------------------------------------------------------
@@ -62,25 +69,6 @@ def _byte(value: Any) -> int:
     return min(max(int(value), 0), 255)
 
 
-def write_png_bytes(path: str, width: int, height: int, channels: int, data: bytes) -> None:
-    """Writes `height` rows of `width` pixels of `channels` (1 or 3) bytes each."""
-    stride = width * channels
-    if width < 1 or height < 1 or len(data) != stride * height:
-        raise ValueError(
-            f"{width}x{height} pixels of {channels} bytes need {stride * height} bytes, "
-            f"got {len(data)}"
-        )
-    # Each row of a PNG begins with the number of its filter; 0 means none.
-    rows = b"".join(b"\0" + data[i * stride : (i + 1) * stride] for i in range(height))
-    color_type = {1: 0, 3: 2}[channels]
-    header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
-    parts = [b"\x89PNG\r\n\x1a\n"]
-    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")):
-        checksum = zlib.crc32(kind + body)
-        parts.append(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum))
-    write_atomically(path, b"".join(parts), mode=0o666)
-
-
 def image_grid(images: Any, columns: int = 8, padding: int = 2) -> list[list[Any]]:
     """Grey images (count, height, width) side by side, as rows of pixels for `write_png`."""
     if hasattr(images, "tolist"):
@@ -112,7 +100,7 @@ def plot_curves(
     x_label: str = "",
     width: int = 800,
 ) -> None:
-    """Writes line charts, one under the other, as a PNG file.
+    """Writes line charts, one under the other, as a PNG file, or SVG where `path` ends so.
 
     `charts` maps the title of each chart to its curves, and these map a name for the legend
     to values (drawn at x = 0, 1, 2, ...) or to (x, y) pairs.  All charts share the x axis.
@@ -122,7 +110,8 @@ def plot_curves(
     """
     if not charts:
         raise ValueError("plot_curves needs at least one chart")
-    canvas = Canvas(width, CHART_HEIGHT * len(charts))
+    height = CHART_HEIGHT * len(charts)
+    canvas = SvgCanvas(width, height) if _is_svg(path) else Canvas(width, height)
     points = {
         title: {name: _points(curve) for name, curve in curves.items()}
         for title, curves in charts.items()
@@ -132,7 +121,11 @@ def plot_curves(
     ends = _range([x for x, _ in finite], tight=True)[:2]
     for position, (title, named) in enumerate(points.items()):
         _draw_chart(canvas, position * CHART_HEIGHT, title, named, ends, x_label)
-    write_png_bytes(path, canvas.width, canvas.height, 3, bytes(canvas.pixels))
+    canvas.save(path)
+
+
+def _is_svg(path: str) -> bool:
+    return str(path).lower().endswith(".svg")
 
 
 def _points(curve: Curve) -> list[tuple[float, float]]:
@@ -141,14 +134,14 @@ def _points(curve: Curve) -> list[tuple[float, float]]:
 
 
 def _draw_chart(
-    canvas: Canvas,
+    canvas: Canvas | SvgCanvas,
     top: int,
     title: str,
     curves: Mapping[str, list[tuple[float, float]]],
     x_ends: tuple[float, float],
     x_label: str,
 ) -> None:
-    left, right = MARGIN_LEFT, canvas.width - MARGIN_RIGHT
+    left, right = MARGIN_LEFT, int(canvas.width) - MARGIN_RIGHT
     upper, lower = top + MARGIN_TOP, top + CHART_HEIGHT - MARGIN_BOTTOM
     x_low, x_high = x_ends
     y_low, y_high, _ = _range([y for _, y in _finite_points(curves.values())], tight=False)
@@ -178,7 +171,7 @@ def _draw_chart(
     _draw_legend(canvas, right, top + 22, list(curves))
 
 
-def _draw_legend(canvas: Canvas, right: float, row: int, names: list[str]) -> None:
+def _draw_legend(canvas: Canvas | SvgCanvas, right: float, row: int, names: list[str]) -> None:
     """The names of the curves, from the right, on the line of the title."""
     colors = list(zip(_cycle(CURVE_COLORS), names, strict=False))
     for color, name in reversed(colors):
@@ -246,6 +239,71 @@ def _label(value: float, span: float) -> str:
     if decimals and round(step * 10**decimals, 6) % 1:
         decimals += 1  # a step of 0.25 needs two places
     return f"{value:,.{decimals}f}"
+
+
+# Decision boundaries --------------------------------------------------------------------------
+
+
+def draw_regions(
+    path: str,
+    predict: Callable[[Any], Any],
+    points: Any,
+    classes: Any,
+    size: int = 600,
+) -> None:
+    """Writes which of two classes `predict` sees where, and the points it learnt from.
+
+    `predict` takes places, a float32 tensor (count, 2), and gives the probability of class 1 at
+    each.  `points` are (x, y) pairs and `classes` their class, 0 or 1; both may be tensors.  The
+    file is PNG, or SVG where `path` ends so.
+    """
+    pairs = [tuple(map(float, p)) for p in (points.tolist() if _has_list(points) else points)]
+    truth = [int(c) for c in (classes.tolist() if _has_list(classes) else classes)]
+    if not pairs or len(pairs) != len(truth):
+        raise ValueError(f"draw_regions got {len(pairs)} points and {len(truth)} classes")
+    (x_low, x_high), (y_low, y_high) = (_widened([p[axis] for p in pairs]) for axis in (0, 1))
+    steps = [(i + 0.5) / REGION_CELLS for i in range(REGION_CELLS)]
+    places = [
+        [x_low + (x_high - x_low) * i, y_high - (y_high - y_low) * j] for j in steps for i in steps
+    ]
+    found = predict(tensor(places))
+    shares = [float(share) for share in (found.tolist() if _has_list(found) else found)]
+    if len(shares) != len(places):
+        raise ValueError(f"predict gave {len(shares)} numbers for {len(places)} places")
+    canvas = SvgCanvas(size, size) if _is_svg(path) else Canvas(size, size)
+    edges = [round(size * i / REGION_CELLS) for i in range(REGION_CELLS + 1)]
+    for number, share in enumerate(shares):
+        row, column = divmod(number, REGION_CELLS)
+        canvas.fill(
+            edges[column], edges[row], edges[column + 1], edges[row + 1], _region_color(share)
+        )
+    for kind, color in enumerate(CURVE_COLORS[:2]):
+        dots = [
+            [((x - x_low) / (x_high - x_low) * size, (y_high - y) / (y_high - y_low) * size)]
+            for (x, y), own in zip(pairs, truth, strict=True)
+            if own == kind
+        ]
+        canvas.stroke(dots, (255, 255, 255), 11.0)
+        canvas.stroke(dots, color, 8.0)
+    canvas.save(path)
+
+
+def _has_list(value: Any) -> bool:
+    return hasattr(value, "tolist")
+
+
+def _widened(values: list[float]) -> tuple[float, float]:
+    """The range of values with some room on both sides."""
+    room = 0.12 * ((max(values) - min(values)) or 1.0)
+    return min(values) - room, max(values) + room
+
+
+def _region_color(share: float) -> Color:
+    """From the colour of class 0 over white, where both are as likely, to that of class 1."""
+    color = CURVE_COLORS[1] if share > 0.5 else CURVE_COLORS[0]
+    strength = 0.1 + 0.4 * min(abs(share - 0.5) * 2, 1.0) if share == share else 0.0
+    red, green, blue = (round(255 + strength * (channel - 255)) for channel in color)
+    return red, green, blue
 
 
 # Terminal -------------------------------------------------------------------------------------

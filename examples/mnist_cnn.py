@@ -121,6 +121,8 @@ def parse_arguments() -> argparse.Namespace:
     for name in ("epochs", "batch_size"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be 1 or more")
+    if args.data is not None and not os.path.isdir(args.data):
+        parser.error(f"--data: there is no folder {args.data}")
     for name in ("save", "plot"):
         folder = os.path.dirname(getattr(args, name) or "")
         if folder and not os.path.isdir(folder):

@@ -36,7 +36,7 @@ def run(*arguments, small=True):
 def test_trains_tests_saves_and_plots(tmp_path):
     weights, picture = tmp_path / "w.safetensors", tmp_path / "curves.png"
     done = run(
-        "--data", tmp_path / "none", "--epochs", 2, "--batch-size", 32, "--save", weights,
+        "--data", tmp_path, "--epochs", 2, "--batch-size", 32, "--save", weights,
         "--plot", picture,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -53,7 +53,7 @@ def test_trains_tests_saves_and_plots(tmp_path):
 
 
 def test_ctrl_c_tests_what_was_learnt(tmp_path):
-    arguments = ["--data", str(tmp_path / "none"), "--epochs", "10000", "--lr", "0.001"]
+    arguments = ["--data", str(tmp_path), "--epochs", "10000", "--lr", "0.001"]
     environment = {**os.environ, "DLGRAD_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         [sys.executable, "-c", SMALL, str(EXAMPLE), *arguments],
@@ -71,7 +71,7 @@ def test_ctrl_c_tests_what_was_learnt(tmp_path):
 
 def test_the_same_seed_gives_the_same_result(tmp_path):
     runs = [
-        run("--data", tmp_path / "none", "--epochs", 1, "--seed", seed).stdout for seed in (5, 5, 6)
+        run("--data", tmp_path, "--epochs", 1, "--seed", seed).stdout for seed in (5, 5, 6)
     ]
     assert runs[0] == runs[1] != runs[2]
 
@@ -83,6 +83,11 @@ def test_bad_arguments_end_with_a_message(arguments):
     done = run(*arguments, small=False)
     assert done.returncode == 2 and arguments[0] in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_does_not_exist_is_an_error(tmp_path):
+    done = run("--data", tmp_path / "none", small=False)
+    assert done.returncode == 2 and "--data: there is no folder" in done.stderr
 
 
 def test_help_names_every_argument():

@@ -1,4 +1,4 @@
-"""Optimizers against the same formulas in plain Python, and schedules against closed forms."""
+"""SGD and Adam against their formulas; groups, state, and steps under jit."""
 
 import math
 
@@ -8,15 +8,7 @@ import dlgrad
 from dlgrad import nn
 from dlgrad.errors import CaptureError
 from dlgrad.optim import SGD, Adam, AdamW
-from dlgrad.optim.lr_scheduler import (
-    CosineAnnealingLR,
-    ExponentialLR,
-    LambdaLR,
-    LinearLR,
-    MultiStepLR,
-    OneCycleLR,
-    StepLR,
-)
+from dlgrad.optim.lr_scheduler import OneCycleLR
 
 START = [1.0, -2.0, 0.5]
 # Gradients of five steps, as if of a loss.
@@ -250,7 +242,7 @@ def leaf(*shape):
         (lambda: SGD([leaf(1)], lr=-1.0), ValueError, "lr must not be negative"),
         (lambda: SGD([leaf(1)], lr=math.nan), ValueError, "lr"),
         (lambda: SGD([leaf(1)], momentum=-1), ValueError, "momentum"),
-        (lambda: SGD([leaf(1)], nesterov=True), ValueError, "nesterov"),
+        (lambda: SGD([leaf(1)], nesterov=True), ValueError, "Nesterov"),
         (lambda: SGD([leaf(1)], weight_decay=-0.1), ValueError, "weight_decay"),
         (lambda: Adam([leaf(1)], betas=(1.0, 0.9)), ValueError, "betas"),
         (lambda: Adam([leaf(1)], eps=-1.0), ValueError, "eps"),
@@ -331,7 +323,8 @@ def test_a_state_of_other_groups_is_refused():
 
 def test_repr_lists_the_settings():
     text = repr(SGD([leaf(1)], lr=0.5))
-    assert text.startswith("SGD (\nParameter Group 0\n    dampening: 0.0\n    lr: 0.5\n")
+    start = "SGD (\nParameter Group 0\n    dampening: 0\n    differentiable: False\n"
+    assert text.startswith(start)
 
 
 # Under jit -------------------------------------------------------------------------------------
@@ -460,128 +453,3 @@ def test_tensors_replaced_after_a_capture_are_an_error(change, allowed):
     else:
         with pytest.raises(CaptureError, match="replaced"):
             accumulate(x)
-
-
-# Schedules -------------------------------------------------------------------------------------
-
-
-def rates(make, steps, optimizer=None):
-    optimizer = optimizer or SGD([leaf(1)], lr=1.0)
-    schedule = make(optimizer)
-    seen = [optimizer.param_groups[0]["lr"]]
-    for _ in range(steps):
-        schedule.step()
-        seen.append(optimizer.param_groups[0]["lr"])
-    assert schedule.get_last_lr() == [seen[-1]]
-    return seen
-
-
-def assert_rates(make, wanted):
-    assert rates(make, len(wanted) - 1) == pytest.approx(wanted, abs=1e-12)
-
-
-def test_step_lr():
-    assert_rates(lambda o: StepLR(o, 2, gamma=0.5), [1, 1, 0.5, 0.5, 0.25])
-
-
-def test_multi_step_lr():
-    assert_rates(lambda o: MultiStepLR(o, [3, 1, 3], gamma=0.1), [1, 0.1, 0.1, 0.001, 0.001])
-
-
-def test_exponential_lr():
-    assert_rates(lambda o: ExponentialLR(o, 0.9), [0.9**i for i in range(5)])
-
-
-def test_lambda_lr():
-    assert_rates(lambda o: LambdaLR(o, lambda step: 1 / (1 + step)), [1, 1 / 2, 1 / 3])
-
-
-def test_linear_lr():
-    assert_rates(lambda o: LinearLR(o, 0.5, 1.0, 4), [0.5, 0.625, 0.75, 0.875, 1.0, 1.0])
-
-
-def test_cosine_lr_goes_down_and_up_again():
-    wanted = [0.1 + 0.9 * (1 + math.cos(math.pi * i / 4)) / 2 for i in range(14)]
-    assert_rates(lambda o: CosineAnnealingLR(o, 4, eta_min=0.1), wanted)
-
-
-def test_one_cycle_rises_and_falls():
-    found = rates(lambda o: OneCycleLR(o, 1.0, total_steps=11, cycle_momentum=False), 10)
-    assert found[0] == pytest.approx(0.04) and found[-1] == pytest.approx(0.04 / 1e4)
-    top = found.index(max(found))
-    assert found[:top] == sorted(found[:top]) and found[top:] == sorted(found[top:], reverse=True)
-    linear = rates(
-        lambda o: OneCycleLR(o, 1.0, total_steps=11, pct_start=3 / 11, anneal_strategy="linear",
-                             cycle_momentum=False), 10
-    )  # fmt: skip
-    assert linear[:3] == pytest.approx([0.04, 0.52, 1.0])
-    assert linear[6] == pytest.approx((1.0 + 0.04 / 1e4) / 2)
-
-
-def test_one_cycle_moves_momentum_the_other_way():
-    for optimizer, read in (
-        (SGD([leaf(1)], lr=1.0, momentum=0.9), lambda group: group["momentum"]),
-        (Adam([leaf(1)]), lambda group: group["betas"][0]),
-    ):
-        schedule = OneCycleLR(optimizer, 1.0, total_steps=10)
-        group = optimizer.param_groups[0]
-        seen = [read(group)]
-        for _ in range(9):
-            schedule.step()
-            seen.append(read(group))
-        assert seen[0] == seen[-1] == 0.95
-        assert min(seen) == pytest.approx(0.85)
-
-
-def test_one_cycle_ends_loudly():
-    optimizer = SGD([leaf(1)], lr=1.0, momentum=0.9)
-    schedule = OneCycleLR(optimizer, 1.0, total_steps=3)
-    for _ in range(3):
-        schedule.step()
-    with pytest.raises(ValueError, match="made for 3 steps"):
-        schedule.step()
-
-
-def test_two_schedules_multiply():
-    optimizer = SGD([leaf(1)], lr=1.0)
-    first, second = LinearLR(optimizer, 0.5, 1.0, 2), ExponentialLR(optimizer, 0.5)
-    for _ in range(3):
-        first.step()
-        second.step()
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.125)
-
-
-def test_a_schedule_goes_on_from_its_state():
-    whole = rates(lambda o: CosineAnnealingLR(o, 5), 8)
-    optimizer = SGD([leaf(1)], lr=1.0)
-    schedule = CosineAnnealingLR(optimizer, 5)
-    for _ in range(3):
-        schedule.step()
-    saved = schedule.state_dict(), optimizer.state_dict()
-    optimizer = SGD([leaf(1)], lr=9.0)
-    schedule = CosineAnnealingLR(optimizer, 5)
-    schedule.load_state_dict(saved[0])
-    optimizer.load_state_dict(saved[1])
-    for wanted in whole[4:]:
-        schedule.step()
-        assert optimizer.param_groups[0]["lr"] == pytest.approx(wanted)
-
-
-@pytest.mark.parametrize(
-    "make, error",
-    [
-        (lambda o: StepLR(o, 0), ValueError),
-        (lambda o: CosineAnnealingLR(o, 0), ValueError),
-        (lambda o: LinearLR(o, start_factor=0), ValueError),
-        (lambda o: OneCycleLR(o, 1.0), ValueError),
-        (lambda o: OneCycleLR(o, [1.0, 2.0], total_steps=5, cycle_momentum=False), ValueError),
-        (lambda o: OneCycleLR(o, 1.0, total_steps=5, anneal_strategy="x"), ValueError),
-        (lambda o: OneCycleLR(o, 1.0, total_steps=5, pct_start=2), ValueError),
-        (lambda o: LambdaLR(o, []), ValueError),
-        (lambda o: StepLR(o.param_groups, 1), TypeError),
-        (lambda o: StepLR(o, 1, last_epoch=3), KeyError),
-    ],
-)
-def test_bad_schedules_are_refused(make, error):
-    with pytest.raises(error):
-        make(SGD([leaf(1)], lr=1.0, momentum=0.9))

@@ -307,7 +307,7 @@ def test_a_timeout_is_an_error(kind):
         {"dataset": Counting(3), "shuffle": True},
         {"dataset": Counting(3), "sampler": [0]},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_settings_that_make_no_sense_are_refused(settings):
     with pytest.raises(ValueError):

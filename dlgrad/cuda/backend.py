@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from ctypes import byref, c_float, c_uint64
@@ -29,7 +30,7 @@ from dlgrad.dtype import ALL_DTYPES
 from dlgrad.errors import DeviceError
 from dlgrad.helpers import debug_print
 from dlgrad.kernel import Caps, Gemm, Kernel
-from dlgrad.report import launch_line
+from dlgrad.report import is_timed, report_launch
 
 GROUPS_PER_MULTIPROCESSOR = 8  # 2048 resident threads in groups of 256
 NAME_LENGTH = 256
@@ -130,6 +131,11 @@ class CudaBackend(Backend):
                 self._blocks.discard(address)
         self._free.clear()
 
+    def give_back(self) -> None:
+        with self._lock:
+            self._enter()
+            self._give_back_kept()
+
     def copy_in(self, address: int, offset: int, data: memoryview) -> None:
         driver = self._enter()
         source = _readable(data)
@@ -204,7 +210,7 @@ class CudaBackend(Backend):
 
     def run(self, sequence: Any, slots: Sequence[int], scalars: Sequence[float]) -> None:
         driver = self._enter()
-        timed = config.DEBUG.value >= 2
+        timed = is_timed()
         with self._lock:  # the arguments belong to the sequence, which two threads may run
             for prepared in sequence.launches:
                 if prepared.groups == 0:
@@ -238,7 +244,8 @@ class CudaBackend(Backend):
             driver.call("cuEventDestroy_v2", event)
         launch = prepared.launch
         name = launch.program.kernel.name
-        debug_print(launch_line(name, launch, milliseconds.value * 1e-3))
+        seconds = milliseconds.value * 1e-3
+        report_launch(name, launch, seconds, time.perf_counter_ns() - round(seconds * 1e9))
 
     def synchronize(self) -> None:
         self._enter().call("cuStreamSynchronize", self._stream)

@@ -5,14 +5,9 @@ Floor 4.  `is_available` says whether tensors can be on it.
 
 from __future__ import annotations
 
-from dlgrad.device import get_backend
-from dlgrad.errors import DeviceError
+from dlgrad.device import is_there
 
 
 def is_available() -> bool:
     """Whether device "metal" can be used here; `python -m dlgrad` says why not."""
-    try:
-        get_backend("metal:0")
-    except DeviceError:
-        return False
-    return True
+    return is_there("metal:0")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from dlgrad.metal.compiler import MetalCompiler
 from dlgrad.metal.dialect import GROUP, NUMBERS_INDEX, SIZES_INDEX
 from dlgrad.metal.kernels import source_of
 from dlgrad.metal.launches import PreparedLaunch, Program
-from dlgrad.report import launch_line
+from dlgrad.report import is_timed, report_launch
 
 DTYPES = tuple(dtype for dtype in ALL_DTYPES if dtype is not float64)
 FAMILY_APPLE7 = 1007  # the first with everything that kernels here use
@@ -176,7 +177,7 @@ class MetalBackend(Backend):
         return [PreparedLaunch(launch) for launch in launches]
 
     def run(self, sequence: Any, slots: Sequence[int], scalars: Sequence[float]) -> None:
-        timed = config.DEBUG.value >= 2
+        timed = is_timed()
         with self._lock:
             self._enter()
             if not timed:
@@ -270,7 +271,9 @@ class MetalBackend(Backend):
         commands, _ = self._running[-1]
         self._send(commands, "waitUntilCompleted")
         start, end = (self._send(commands, name) for name in ("GPUStartTime", "GPUEndTime"))
-        debug_print(launch_line(prepared.program.kernel.name, prepared.launch, end - start))
+        seconds = end - start
+        began = time.perf_counter_ns() - round(seconds * 1e9)
+        report_launch(prepared.program.kernel.name, prepared.launch, seconds, began)
 
     # The device itself
 

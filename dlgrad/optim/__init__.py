@@ -3,9 +3,16 @@
 Floor 7.
 """
 
-from dlgrad.optim import lr_scheduler
-from dlgrad.optim.adam import Adam, AdamW
+from dlgrad.optim import lr_scheduler, swa_utils
+from dlgrad.optim.adam import Adam, Adamax, AdamW, NAdam, RAdam
+from dlgrad.optim.large import LAMB, Adafactor, Lion, Muon
+from dlgrad.optim.lbfgs import LBFGS
 from dlgrad.optim.optimizer import Optimizer
-from dlgrad.optim.sgd import SGD
+from dlgrad.optim.rates import Adadelta, Adagrad, RMSprop, Rprop
+from dlgrad.optim.sgd import ASGD, SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
+__all__ = [
+    "ASGD", "LAMB", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW",
+    "Adamax", "Lion", "Muon", "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop",
+    "lr_scheduler", "swa_utils",
+]  # fmt: skip

@@ -103,6 +103,7 @@ OPTIMIZERS = {
     "Adam": ("Adam", {"lr": 3e-3}),
     "amsgrad": ("Adam", {"lr": 3e-3, "amsgrad": True, "weight_decay": 1e-2}),
     "AdamW": ("AdamW", {"lr": 3e-3, "weight_decay": 0.1}),
+    "RMSprop": ("RMSprop", {"lr": 1e-3, "momentum": 0.5}),
 }
 
 
@@ -179,53 +180,10 @@ def test_a_state_of_pytorchs_optimizer_goes_on_here(name):
         our_optimizer.zero_grad()
         (ours**4).sum().backward()
         our_optimizer.step()
-    if settings.get("dampening", 0) == 0:  # PyTorch keeps no step count in SGD's state
-        np.testing.assert_allclose(ours.tolist(), theirs.tolist(), rtol=1e-5)
+    np.testing.assert_allclose(ours.tolist(), theirs.tolist(), rtol=1e-5)
     mine = our_optimizer.state_dict()
     assert set(mine["param_groups"][0]) <= set(their_state["param_groups"][0])
     assert set(their_state["state"].get(0, {})) <= set(mine["state"].get(0, {}))
-
-
-SCHEDULES = {
-    "StepLR": {"step_size": 4, "gamma": 0.3},
-    "MultiStepLR": {"milestones": [3, 9, 9], "gamma": 0.5},
-    "ExponentialLR": {"gamma": 0.8},
-    "CosineAnnealingLR": {"T_max": 7, "eta_min": 0.01},
-    "LinearLR": {"start_factor": 0.2, "end_factor": 0.9, "total_iters": 6},
-    "LambdaLR": {"lr_lambda": lambda step: 0.9**step},
-    "OneCycleLR": {"max_lr": 0.5, "total_steps": 24},
-    "OneCycleLR linear": {
-        "max_lr": 0.5, "epochs": 6, "steps_per_epoch": 4, "anneal_strategy": "linear",
-        "pct_start": 0.4, "div_factor": 10, "final_div_factor": 100,
-    },
-    "OneCycleLR three phases": {
-        "max_lr": 0.5, "total_steps": 24, "three_phase": True, "base_momentum": 0.7,
-    },
-    "OneCycleLR one step": {"max_lr": 0.5, "total_steps": 24, "pct_start": 0.0},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("kind", ["SGD", "Adam"])
-def test_a_schedule_gives_pytorchs_rates(name, kind):
-    settings = {"lr": 0.3, "momentum": 0.9} if kind == "SGD" else {"lr": 0.3}
-    seen = []
-    for library, leaf in (
-        (optim, dlgrad.zeros(1, requires_grad=True)),
-        (torch.optim, torch.zeros(1, requires_grad=True)),
-    ):
-        optimizer = getattr(library, kind)([leaf], **settings)
-        leaf.grad = leaf.detach() * 0
-        schedule = getattr(library.lr_scheduler, name.split()[0])(optimizer, **SCHEDULES[name])
-        rates = []
-        for _ in range(24):
-            group = optimizer.param_groups[0]
-            momentum = group["momentum"] if kind == "SGD" else group["betas"][0]
-            rates.append((group["lr"], momentum))
-            optimizer.step()
-            schedule.step()
-        seen.append(rates)
-    np.testing.assert_allclose(seen[0], seen[1], rtol=1e-9, atol=1e-12)
 
 
 def test_clipping_gives_pytorchs_gradients():
