@@ -176,7 +176,7 @@ def frexp(input: Tensor) -> MantissaExponent:
     Zeros, infinities and NaN have the exponent 0.
     """
     if input.dtype.kind != FLOAT:
-        raise DTypeError(f"torch.frexp() only supports floating-point dtypes, got {input.dtype!r}")
+        raise DTypeError(f"frexp() only supports floating-point dtypes, got {input.dtype!r}")
     with paused():
         double = input.dtype is float64
         x = input if double else cast(input, float32)

@@ -28,6 +28,8 @@ from typing import Any
 from dlgrad import config, temporary
 from dlgrad.errors import CompileError, NoCompileError
 from dlgrad.helpers import ForkSafeLock, debug_print, human_time, write_atomically
+from dlgrad.notice import compiling
+from dlgrad.timeline import span
 from dlgrad.version import __version__
 
 SECONDS_BETWEEN_TRIMS = 24 * 3600.0
@@ -230,7 +232,8 @@ def lookup_or_build(
         "machine": machine,
         **identity,
     }
-    return _build(stem, source, suffixes, metadata, build)
+    with span(name, "compile"), compiling():
+        return _build(stem, source, suffixes, metadata, build)
 
 
 def forget(entry: Entry) -> None:

@@ -58,6 +58,10 @@ class Flag(Generic[T]):
         text = str(int(value)) if isinstance(value, bool) else str(value)
         return Override(self, self._understand(text) if text else value)
 
+    def set(self, value: T) -> None:
+        """Sets the flag for all threads, from now on; raises ValueError as a call does."""
+        self(value).__enter__()
+
     def __repr__(self) -> str:
         return f"<{self.variable}={self.value}>"
 

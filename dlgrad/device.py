@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlgrad.errors import DeviceError
+from dlgrad.timeline import span
 
 if TYPE_CHECKING:
     from dlgrad.kernel import Caps, Gemm, Kernel
@@ -90,6 +91,9 @@ class Backend(ABC):
     def synchronize(self) -> None:
         """Returns when all submitted work is done; raises what went wrong in it."""
 
+    def give_back(self) -> None:  # noqa: B027 - most devices keep nothing
+        """Returns to the system what memory is kept for later and unused now."""
+
     @abstractmethod
     def describe(self) -> str:
         """One line for people: the machine, the compiler and its version."""
@@ -118,14 +122,15 @@ class Buffer:
     """A block of device memory; freed when the last reference to it goes.
 
     `owner` keeps memory alive that is not ours; `shown_by` is a weak reference to the graph
-    node whose value is in the memory now.
+    node whose value is in the memory now; `shared` says that another library looks at it.
     """
 
-    __slots__ = ("backend", "address", "nbytes", "owner", "shown_by", "__weakref__")
+    __slots__ = ("backend", "address", "nbytes", "owner", "shown_by", "shared", "__weakref__")
 
     def __init__(self, backend: Backend, nbytes: int) -> None:
         self.owner: Any = None
         self.shown_by: weakref.ref[Any] | None = None
+        self.shared = False
         self.nbytes = 0  # until the memory is there, so that a failure frees nothing
         self.backend = backend
         self.address = backend.allocate(nbytes) if nbytes else 0
@@ -140,7 +145,7 @@ class Buffer:
         """Memory that belongs to `owner`, which is kept alive; nothing is copied or freed."""
         buffer = cls.__new__(cls)
         buffer.backend, buffer.address, buffer.nbytes = backend, address, nbytes
-        buffer.owner, buffer.shown_by = owner, None
+        buffer.owner, buffer.shown_by, buffer.shared = owner, None, False
         return buffer
 
     @property
@@ -152,14 +157,16 @@ class Buffer:
         if _hooks.transfer is not None:
             _hooks.transfer("a tensor was made from Python data")
         if len(data):
-            self.backend.copy_in(self.address, offset, data)
+            with span("copy in", "copy"):
+                self.backend.copy_in(self.address, offset, data)
 
     def copy_out(self, data: memoryview, offset: int = 0) -> None:
         """Copies bytes from `offset` into `data`, as many as it holds."""
         if _hooks.transfer is not None:
             _hooks.transfer("the numbers of a tensor were asked for")
         if len(data):
-            self.backend.copy_out(self.address, offset, data)
+            with span("copy out", "copy"):
+                self.backend.copy_out(self.address, offset, data)
 
 
 # The rooms, by device type: the module that is imported late, and what a person calls it.
@@ -206,6 +213,15 @@ def get_backend(device: str) -> Backend:
                 module = importlib.import_module(BACKENDS[kind])
                 backend = _opened[device] = module.open_backend(int(index or 0))
     return backend
+
+
+def is_there(device: str) -> bool:
+    """Whether a device can be used here; opens it."""
+    try:
+        get_backend(device)
+    except DeviceError:
+        return False
+    return True
 
 
 def opened_backends() -> list[Backend]:

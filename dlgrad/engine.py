@@ -172,7 +172,8 @@ def run_graph(
     backend: Backend, order: list[Node], roots: list[Node], members: set[Node]
 ) -> None:
     key, leaves, constants = describe(order, roots)
-    targets = [find_target(root, leaves, members) for root in roots]
+    places = {leaf: number for number, leaf in enumerate(leaves)}
+    targets = [find_target(root, places, members) for root in roots]
     key = (backend.name, config.OPT.value, key, tuple(number for number, _ in targets))
     values = [node.arg for node in constants]
     plan = find_plan(key, values, order, roots, leaves, constants, targets, backend)
@@ -215,8 +216,13 @@ def constant_kind(value: bool | int | float) -> Any:
     return None
 
 
-def find_target(root: Node, leaves: list[Node], members: set[Node]) -> tuple[int, Buffer | None]:
-    """Where the value of `root` should go, and the memory if there is some to overwrite."""
+def find_target(
+    root: Node, places: dict[Node, int], members: set[Node]
+) -> tuple[int, Buffer | None]:
+    """Where the value of `root` should go, and the memory if there is some to overwrite.
+
+    `places` numbers the leaves.
+    """
     if not root.is_held:
         return NEW, None
     memory: Buffer | None = root.holder.buffer
@@ -227,10 +233,7 @@ def find_target(root: Node, leaves: list[Node], members: set[Node]) -> tuple[int
         return FREE, memory
     if shown.is_held or has_other_readers(shown, members):
         return NEW, None
-    for number, leaf in enumerate(leaves):
-        if leaf is shown:
-            return number, memory
-    return FREE, memory
+    return places.get(shown, FREE), memory
 
 
 def has_other_readers(node: Node, members: set[Node]) -> bool:

@@ -33,7 +33,7 @@ def _checked(name: str, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     tensors = tuple(tensors)
     if not tensors:
         if name == "cat":
-            raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+            raise ValueError("cat(): expected a non-empty list of Tensors")
         raise RuntimeError(f"{name} expects a non-empty TensorList")
     for i, tensor in enumerate(tensors):
         if not isinstance(tensor, TensorBase):

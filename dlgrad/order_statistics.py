@@ -238,7 +238,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     With min = max = 0 the range is that of the elements.
     """
     if bins <= 0:
-        raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins}")
+        raise RuntimeError(f"histc(): bins must be > 0, but got {bins}")
     if max < min:
         raise RuntimeError(f"histc: max must be larger than min, but got [{min}, {max}]")
     low, high = float(min), float(max)

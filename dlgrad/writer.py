@@ -22,6 +22,7 @@ from dlgrad.kernel import (
     Counter,
     Expr,
     Index,
+    Lane,
     Let,
     Load,
     Local,
@@ -96,6 +97,13 @@ def _index(index: Index) -> Text:
     return text, _PRODUCT if " " in text else _UNARY if text[0] == "-" else _PRIMARY
 
 
+def _at_lane(name: str, lane: Lane) -> str:
+    """A variable, or one of its lanes."""
+    if lane is None:
+        return name
+    return f"{name}[{lane if isinstance(lane, str) else index_text(lane)}]"
+
+
 def element_type(dtype: DType, dialect: Dialect) -> str:
     value_type(dtype.compute, dialect)  # the same refusal for memory as for values
     return dialect.elements[dtype.name]
@@ -125,7 +133,7 @@ class Expressions:
             return self.load(expr), _PRIMARY
         if isinstance(expr, Local):
             name = self.name(expr.name)
-            return (f"{name}[{expr.lane}]" if expr.lane else name), _PRIMARY
+            return _at_lane(name, expr.lane), _PRIMARY
         if isinstance(expr, Scalar):
             return f"scalar{expr.position}", _PRIMARY
         if isinstance(expr, Counter):
@@ -342,9 +350,7 @@ class Statements:
         self.line(f"    {name}[lane] = {initial};")
 
     def accumulate(self, stmt: Accumulate) -> None:
-        name = self.expressions.name(stmt.name)
-        if stmt.lane:
-            name = f"{name}[{stmt.lane}]"
+        name = _at_lane(self.expressions.name(stmt.name), stmt.lane)
         value, dtype = self.expressions.text(stmt.value), stmt.value.dtype
         if name in self.keys:
             operator = "|" if stmt.op is ReduceOps.MAX else "&"
@@ -357,8 +363,7 @@ class Statements:
 
     def assign(self, stmt: Assign) -> None:
         self.name_loads(stmt.value)
-        name = self.expressions.name(stmt.name)
-        target = f"{name}[{stmt.lane}]" if stmt.lane else name
+        target = _at_lane(self.expressions.name(stmt.name), stmt.lane)
         self.line(f"{target} = {self.expressions.text(stmt.value)[0]};")
         # What was loaded from a place that the variable counts is another element now.
         loaded = self.expressions.loaded
@@ -429,9 +434,9 @@ class Statements:
         for inner in stmt.body:
             if isinstance(inner, Accumulate) and inner.lane is None:
                 found[self.expressions.name(inner.name)] = (inner.op, inner.value.dtype)
-            elif not isinstance(inner, Let):
+            elif not isinstance(inner, Let) and not _stores_along(inner, stmt.axis):
                 return {}
-        values = [stmt.value for stmt in stmt.body if isinstance(stmt, (Let, Accumulate))]
+        values = [stmt.value for stmt in stmt.body if isinstance(stmt, (Let, Accumulate, Store))]
         read = {self.expressions.name(name) for value in values for name in _locals(value)}
         return {} if read & found.keys() else found
 
@@ -471,6 +476,13 @@ class Statements:
 def _key_type(dtype: DType) -> DType:
     """bool as a byte, floats as the integer that orders alike."""
     return {1: uint8, 4: int32, 8: int64}[dtype.itemsize]
+
+
+def _stores_along(stmt: Stmt, axis: str) -> bool:
+    """Whether a statement stores to another place in every iteration of a loop."""
+    if not isinstance(stmt, Store) or stmt.index is None:
+        return False
+    return any(name == axis for name, _ in stmt.index.terms)
 
 
 def is_vector_loop(stmt: Loop) -> bool:

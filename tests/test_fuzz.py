@@ -15,7 +15,7 @@ import pytest
 
 import dlgrad
 from dlgrad import config
-from dlgrad.normalization import pad
+from dlgrad.padding import pad
 from dlgrad.pooling import avg_pool2d, max_pool2d
 from dlgrad.tensor import Tensor
 

@@ -170,4 +170,6 @@ def test_powers_of_special_numbers(library):
 
 def test_the_documentation_shows_these_limits():
     rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", NUMERICS.read_text(), re.MULTILINE)
-    assert dict(rows) == {op.value: str(limit) for op, limit in LIMITS.items()}
+    primitives = {op.value for op in E}
+    shown = {name: limit for name, limit in rows if name in primitives}
+    assert shown == {op.value: str(limit) for op, limit in LIMITS.items()}

@@ -7,6 +7,7 @@ compiled or started before the first memory or kernel is asked for.
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -21,7 +22,12 @@ from dlgrad.dtype import ALL_DTYPES
 from dlgrad.helpers import ForkSafeLock, debug_print
 from dlgrad.kernel import Caps, Gemm, Kernel
 from dlgrad.render import render
-from dlgrad.report import launch_line
+from dlgrad.report import is_timed, report_launch
+from dlgrad.timeline import span
+
+# The loops of the template that matter are written out already; unrolling the others takes the
+# compiler as long as all the rest.
+MATMUL_FLAGS = ("-fno-unroll-loops",)
 
 
 class CpuBackend(Backend):
@@ -88,9 +94,8 @@ class CpuBackend(Backend):
     def _render(self, kernel: Kernel | Gemm) -> Source:
         if isinstance(kernel, Gemm):
             text = render_gemm(kernel, self.caps)
-        else:
-            text = render(kernel, dialect.C)
-        return Source(kernel.name, text, kernel.note, isinstance(kernel, Gemm))
+            return Source(kernel.name, text, kernel.note, True, MATMUL_FLAGS)
+        return Source(kernel.name, render(kernel, dialect.C), kernel.note)
 
     def compile_source(self, text: str, name: str, has_jobs: bool = False) -> Program:
         """A program from C text that defines the function `name` (see `runtime.Source`)."""
@@ -102,15 +107,17 @@ class CpuBackend(Backend):
         return self.runtime.prepare(launches)
 
     def run(self, sequence: Prepared, slots: Sequence[int], scalars: Sequence[float]) -> None:
-        if config.DEBUG.value < 2:
+        if not is_timed():
             self.runtime.run(sequence, slots, scalars, self.threads)
             return
         roofs = self.roofs()
+        start = time.perf_counter_ns()
         for launch, seconds in zip(
             sequence.launches, self.run_timed(sequence, slots, scalars), strict=True
         ):
             share = roofs.share(launch.flops, launch.bytes_moved, seconds)
-            debug_print(launch_line(launch.program.name, launch, seconds, share))
+            report_launch(launch.program.name, launch, seconds, start, share)
+            start += round(seconds * 1e9)
 
     def run_timed(
         self, sequence: Prepared, slots: Sequence[int], scalars: Sequence[float]
@@ -128,12 +135,16 @@ class CpuBackend(Backend):
         bits = 8 * self.caps.vector_bytes
         return f"{host.cpu_name()}, {threads}, {bits}-bit vectors, {find_compiler().describe()}"
 
-    def roofs(self) -> Roofs:
-        """The most that this machine does, measured once and kept in the cache."""
-        if self._roofs is None:
+    def roofs(self, again: bool = False) -> Roofs:
+        """The most that this machine does, measured once and kept in the cache.
+
+        Measured `again`, the higher of the old and the new count: a machine that other
+        programs work on looks slower than it is.
+        """
+        if self._roofs is None or again:
             compiler = find_compiler().finding.version
             self._roofs = measure_roofs(
-                self.runtime, self.threads, self.caps.vector_bytes, compiler
+                self.runtime, self.threads, self.caps.vector_bytes, compiler, again
             )
         return self._roofs
 
@@ -144,7 +155,8 @@ def _view(address: int, nbytes: int) -> memoryview:
 
 def _build(compiler: Compiler, sources: Sequence[Source]) -> list[Program]:
     """Compiles side by side, shows what DLGRAD_DEBUG asks for, and loads."""
-    entries = in_parallel([partial(source.compile, compiler) for source in sources])
+    with span("compile", "compile"):
+        entries = in_parallel([partial(source.compile, compiler) for source in sources])
     programs = []
     for source, entry in zip(sources, entries, strict=True):
         if config.DEBUG.value >= 4:

@@ -38,7 +38,7 @@ static void transpose(
             to[done * width + i] = from[lane[i] + done];
 }
 
-enum way { BY_ELEMENT, BY_LANES, BY_STEPS, UNPACKED_LANES, UNPACKED_STEPS };
+enum way { BY_ELEMENT, BY_LANES, BY_STEPS, UNPACKED_LANES, UNPACKED_STEPS, UNPACKED_ROWS };
 
 /* One vector of a panel: lanes from `lane` on, of which those of the same run count. */
 struct chunk {
@@ -77,6 +77,7 @@ struct side {
     int64_t step_run_count, step_cost;
     int stays;                /* the same for every batch */
     int is_thin;
+    int is_direct;            /* rows for so few columns that packing would cost more */
     const element *plain;     /* the memory of an operand that is a mere load, else NULL */
     element *store;           /* `slots` packed tiles of `slot_size` elements */
     int64_t slots, slot_size, *keys;
@@ -110,6 +111,18 @@ static enum way choose_thin_way(const struct side *side, const struct panel *pan
     if (side->step_run_count * 4 * LANES <= side->steps && side->step_runs[0].steps == 1)
         return UNPACKED_STEPS;
     return choose_way(side, panel);
+}
+
+/* True for rows that the micro-kernel can read where they lie: along k, evenly apart, so that
+   their lines do not drive each other out of the nearest cache. */
+static int are_rows_direct(const struct side *side, const struct panel *panel)
+{
+    const int64_t *const across = side->at.across[0] + panel->first;
+    const int64_t step = across[ROWS - 1] - across[ROWS - 2];
+    if (panel->lanes != ROWS || side->step_run_count != 1 || side->step_runs[0].steps != 1)
+        return 0;
+    return step * (int64_t)sizeof(element) % CROWDED != 0
+        && run_length(across, step, ROWS) == ROWS;
 }
 
 /* How wide the next panel is: of rows, there are micro-kernels for ROWS and powers of two. */
@@ -191,15 +204,20 @@ static __attribute__((noinline)) const element *packed_tile(
     element *const packed = side->store + slot * side->slot_size;
     set_tile(p, side, tile);
     set_block(p, side, block);
+    locate_batch(p, &side->at, batch);
+    if (side->is_direct)
+        for (int64_t i = 0; i < side->panel_count; i++)
+            side->panels[i].way =
+                are_rows_direct(side, &side->panels[i]) ? UNPACKED_ROWS : BY_ELEMENT;
     if (side->keys[slot] == key)
         return packed;
     side->keys[slot] = key;
-    locate_batch(p, &side->at, batch);
     for (int64_t i = 0; i < side->panel_count; i++) {
         struct panel *const panel = &side->panels[i];
         element *const to = packed + panel->place;
-        panel->way = side->is_thin && side->width == COLUMNS
-            ? choose_thin_way(side, panel) : choose_way(side, panel);
+        if (!side->is_direct || panel->way != UNPACKED_ROWS)
+            panel->way = side->is_thin && side->width == COLUMNS
+                ? choose_thin_way(side, panel) : choose_way(side, panel);
         const int64_t written = round_up(panel->lanes, panel->way == BY_STEPS ? LANES : 1);
         if (panel->way < UNPACKED_LANES && written < panel->width)
             __builtin_memset(to, 0, sizeof(element) * panel->width * side->steps);

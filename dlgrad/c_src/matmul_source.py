@@ -30,6 +30,7 @@ from dlgrad.c_src.matmul_vectors import (
     Tile,
     add_columns,
     add_unpacked_lanes,
+    direct_kernel,
     micro_kernel,
     micro_kernel_table,
     register_tile,
@@ -37,7 +38,7 @@ from dlgrad.c_src.matmul_vectors import (
     types,
 )
 from dlgrad.helper_source import value_type
-from dlgrad.kernel import Alu, Caps, Expr, Gemm, Let, Load, Stmt, Store
+from dlgrad.kernel import Alu, Caps, Expr, Gemm, Let, Load, Local, Stmt, Store
 from dlgrad.render import declarations, statements, with_helpers
 
 Place = Callable[[int], str]  # the text of the address of an access, by its position
@@ -51,6 +52,8 @@ GROUP_SIZE = 1 << 20  # accumulators of the jobs that share packed blocks
 STORE_SIZE = 1 << 20  # packed rows that are kept for other columns
 STRIP = 64  # steps along k that a fused operand is computed for before its transpose
 THIN_ROWS = 3  # for so few, columns are not packed
+DIRECT_COLUMNS = 128  # for no more, rows are read where they lie instead of being packed
+CROWDED = 2048  # bytes: at multiples of it lines meet in the same few places of a cache
 SWEEP = 8  # steps of all panels that are read at a time
 FREE_ACCESSES = 2  # of more, only runs along which every access advances get vector code
 
@@ -75,6 +78,7 @@ def render_gemm(gemm: Gemm, caps: Caps) -> str:
         _packing("b", gemm.b, gemm),
         *(micro_kernel(tile, rows, v + 1) for v in range(tile.vectors) for rows in tile.heights),
         micro_kernel_table(tile),
+        direct_kernel(tile),
         add_unpacked_lanes(tile),
         add_columns("add_columns", UNPACKED_COLUMNS),
         add_columns("add_column", 1),
@@ -93,7 +97,7 @@ def _constants(gemm: Gemm, tile: Tile, caps: Caps) -> str:
     depth = caps.level2_cache // (16 * tile.columns * tile.itemsize)
     depth = min(max(depth, 128), 2048 // tile.itemsize)
     side = caps.level2_cache // (2 * depth * tile.itemsize)
-    stores = [s for s in gemm.epilogue if isinstance(s, Store)]
+    stores = _stores_of(gemm)
     accesses = {
         "a": _accesses(gemm.a),
         "b": _accesses(gemm.b),
@@ -125,6 +129,8 @@ def _constants(gemm: Gemm, tile: Tile, caps: Caps) -> str:
         "THIN_ROWS": THIN_ROWS,
         "THIN_DEPTH": 8 * depth,
         "UNPACKED_COLUMNS": UNPACKED_COLUMNS,
+        "DIRECT_COLUMNS": DIRECT_COLUMNS,
+        "CROWDED": CROWDED,
         "A_PLAIN": _plain_buffer(gemm.a, gemm),
         "B_PLAIN": _plain_buffer(gemm.b, gemm),
         "A_ANY_STEPS": int(_takes_any_steps(gemm.a, gemm)),
@@ -261,6 +267,19 @@ def _plain_buffer(expr: Expr, gemm: Gemm) -> int:
     return expr.buffer if isinstance(expr, Load) and _is_plain(expr, gemm) else -1
 
 
+def _stores_of(gemm: Gemm) -> list[Store]:
+    """What the epilogue stores, the result first."""
+    return [stmt for stmt in gemm.epilogue if isinstance(stmt, Store)]
+
+
+def _is_plain_store(gemm: Gemm) -> bool:
+    """True where the sums are stored as they are, and nothing else."""
+    store, *others = _stores_of(gemm)
+    dtype = gemm.parameters[store.buffer].dtype
+    plain = isinstance(store.value, Local) and store.value.name == "accumulator"
+    return plain and not others and dtype is gemm.accumulate and dtype.itemsize >= 4
+
+
 def _takes_any_steps(expr: Expr, gemm: Gemm) -> bool:
     """True where packing has vector code also for accesses that stand still."""
     return not _is_plain(expr, gemm) and len(_accesses(expr)) <= FREE_ACCESSES
@@ -337,9 +356,13 @@ def _epilogue(gemm: Gemm) -> str:
         return _simd_loop(count, f"const {kind} accumulator = ({kind})from[j];\n{text}")
 
     by_element = body.text(lambda q: f"row{q} + at->across[{q}][column + j]")
+    whole = loop(body.text(lambda q: f"at{q} + j"), "COLUMNS")
+    if _is_plain_store(gemm):  # compilers copy such a loop element by element
+        name = gemm.parameters[_stores_of(gemm)[0].buffer].name
+        whole = f"__builtin_memcpy({name} + at0, from, COLUMNS * sizeof(element));"
     function = _fill(
         EPILOGUE.replace("EVERY", str((1 << body.count) - 1)),
-        WHOLE=loop(body.text(lambda q: f"at{q} + j"), "COLUMNS"),
+        WHOLE=whole,
         AT=_each(
             body.count,
             "const int64_t row# = at->base[#] + at->along[#][i];\n"

@@ -303,8 +303,15 @@ static __attribute__((noinline)) void do_tile(
         const int64_t run_count = is_last ? find_result_runs(out, right, runs) : 0;
         for (int64_t i = 0; i < row->panel_count; i++) {
             const struct panel *const left = &row->panels[i];
-            micro_kernels[parts(right->lanes, LANES) - 1][left->width](
-                row->steps, rows + left->place, columns + right->place, accumulators, block > 0);
+            if (left->way == UNPACKED_ROWS) {
+                const int64_t *const lane = row->at.across[0] + left->first;
+                direct_kernel(
+                    row->steps, row->plain + row->at.base[0] + row->at.along[0][0] + lane[0],
+                    lane[1] - lane[0], columns + right->place, accumulators, block > 0);
+            } else
+                micro_kernels[parts(right->lanes, LANES) - 1][left->width](
+                    row->steps, rows + left->place, columns + right->place, accumulators,
+                    block > 0);
             if (is_last)
                 finish(buffers, scalars, out, left->first, left->lanes, right->first,
                        runs, run_count, accumulators);
@@ -375,6 +382,8 @@ SMALL void KERNEL(
     column->tile_length = p->column_tile;
     column->width = COLUMNS;
     row->is_thin = column->is_thin = p->is_thin;
+    row->is_direct = row->plain && !p->is_thin && p->columns > LANES
+        && p->columns <= DIRECT_COLUMNS;
     struct addresses out = {.count = OUT_ACCESSES, .accesses = out_accesses};
 
     /* All scratch memory in one piece.  With many blocks of k, the accumulators of as many

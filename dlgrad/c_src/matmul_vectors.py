@@ -14,6 +14,7 @@ from dlgrad.dtype import FLOAT, DType
 from dlgrad.kernel import Caps
 
 UNPACKED_COLUMNS = 8  # columns along k that are summed at once
+ROWS_OF_A_POINTER = 4  # rows that one pointer and their distance reach
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,39 @@ def micro_kernel(tile: Tile, rows: int, vectors: int) -> str:
     for i, v, name in sums:
         lines.append(f"        {name} += a[{i}] * b{v};")
     lines.append("    }")
+    for i, v, name in sums:
+        lines.append(f"    *(loose_vector *)(sums + {i} * COLUMNS + {v} * LANES) = {name};")
+    return "\n".join([*lines, "}"])
+
+
+def direct_kernel(tile: Tile) -> str:
+    """The largest tile, its rows read where they lie: along k, `step` from one to the next."""
+    sums = [(i, v, f"sum{i}_{v}") for i in range(tile.rows) for v in range(tile.vectors)]
+    bases = range(0, tile.rows, ROWS_OF_A_POINTER)
+    lines = [
+        "static void direct_kernel(",
+        "    int64_t depth, const element *a, int64_t step, const element *b, element *sums,",
+        "    int goes_on)",
+        "{",
+    ]
+    for base in bases:
+        lines.append(f"    const element *row{base} = a + {base} * step;")
+    for i in range(tile.rows):
+        names = ", ".join(f"sum{i}_{v} = {{0}}" for v in range(tile.vectors))
+        lines.append(f"    vector {names};")
+    lines.append("    if (goes_on) {")
+    for i, v, name in sums:
+        place = f"sums + {i} * COLUMNS + {v} * LANES"
+        lines.append(f"        {name} = *(const loose_vector *)({place});")
+    lines.append("    }")
+    lines.append("    for (; depth > 0; depth--, b += COLUMNS) {")
+    for v in range(tile.vectors):
+        lines.append(f"        const vector b{v} = *(const loose_vector *)(b + {v} * LANES);")
+    for i, v, name in sums:
+        base = i // ROWS_OF_A_POINTER * ROWS_OF_A_POINTER
+        lines.append(f"        {name} += row{base}[{i - base} * step] * b{v};")
+    advance = ", ".join(f"row{base}++" for base in bases)
+    lines += [f"        {advance};", "    }"]
     for i, v, name in sums:
         lines.append(f"    *(loose_vector *)(sums + {i} * COLUMNS + {v} * LANES) = {name};")
     return "\n".join([*lines, "}"])

@@ -32,22 +32,30 @@ class Roofs:
         return max(flops / self.arithmetic, bytes_moved / self.memory) / seconds
 
 
-def measure_roofs(runtime: Runtime, threads: int, vector_bytes: int, compiler: str) -> Roofs:
-    """The roofs for so many threads, from the cache or measured (some tens of milliseconds)."""
+def measure_roofs(
+    runtime: Runtime, threads: int, vector_bytes: int, compiler: str, again: bool = False
+) -> Roofs:
+    """The roofs for so many threads, from the cache or measured (some tens of milliseconds).
+
+    With `again` they are measured also where the cache has them, and the higher ones stay.
+    """
     key = {"cpu": host.cpu_identity(), "threads": threads, "compiler": compiler}
     record = cache.load_record("roofs", key)
+    known = Roofs(0.0, 0.0)
     if record is not None:
         try:
-            return Roofs(float(record["arithmetic"]), float(record["memory"]))
+            known = Roofs(float(record["arithmetic"]), float(record["memory"]))
         except (KeyError, ValueError):
-            pass  # a damaged record is measured again
+            again = True  # a damaged record is measured again
+        if not again:
+            return known
     places = 64
     floats = vector_bytes // 4
     arithmetic = _fastest(runtime, threads, "dg_roof_arithmetic", 1, places, (ROUNDS,), 4 * places)
     memory = _fastest(runtime, threads, "dg_roof_copy", 2, COPIED_FLOATS, (), 4 * COPIED_FLOATS)
     roofs = Roofs(
-        places * ROUNDS * OPERATIONS_PER_ROUND * floats / arithmetic,
-        2 * 4 * COPIED_FLOATS / memory,
+        max(known.arithmetic, places * ROUNDS * OPERATIONS_PER_ROUND * floats / arithmetic),
+        max(known.memory, 2 * 4 * COPIED_FLOATS / memory),
     )
     cache.store_record("roofs", key, asdict(roofs))
     return roofs

@@ -57,6 +57,7 @@ enum { DG_MOST_HELPERS = 1023 };
 #define DG_SPIN_SECONDS 30e-6   /* looks for work again and again */
 #define DG_YIELD_SECONDS 1e-3   /* does so, but lets others have the processor if they want it */
 #define DG_SECONDS_PER_COST 1e-11
+#define DG_LONGEST_WAKE 50e-6   /* what takes longer was no waking, but another program's turn */
 #define DG_STACK_BYTES ((size_t)4 << 20)
 
 struct dg_task {
@@ -190,13 +191,20 @@ static void dg_start_helpers(int64_t threads) {
 /* Wakes sleeping helpers where the half of the work they may take is worth the trouble.  How
    long that takes is very different on a machine of one's own and on a rented virtual one. */
 static void dg_wake_helpers(int64_t cost) {
-    if (!atomic_load(&dg_sleepers) || cost * DG_SECONDS_PER_COST / 2 < dg_wake_seconds)
+    if (!atomic_load(&dg_sleepers))
         return;
+    if (cost * DG_SECONDS_PER_COST / 2 < dg_wake_seconds) {
+        dg_wake_seconds *= 0.99; /* what was found out on a busy machine does not last */
+        return;
+    }
     double started = dg_now();
     pthread_mutex_lock(&dg_sleep_lock);
     pthread_cond_broadcast(&dg_wake);
     pthread_mutex_unlock(&dg_sleep_lock);
-    dg_wake_seconds += (dg_now() - started - dg_wake_seconds) / 4;
+    double took = dg_now() - started;
+    if (took > DG_LONGEST_WAKE)
+        took = DG_LONGEST_WAKE;
+    dg_wake_seconds += (took - dg_wake_seconds) / 4;
 }
 
 /* Does a task with helpers.  The caller holds dg_team_lock. */

@@ -46,14 +46,23 @@ INLINE float dg_log_f32(float x)
     return x < __builtin_inff() ? (x > 0.0f ? result : outside) : x;
 }
 
-/* A polynomial near zero; beyond, 1 - 2 t / (1 + t) with t = e^(-2 |x|). */
+/* A polynomial near zero; beyond, 1 - 2 t / (1 + t) with t = e^(-2 |x|), as above; from 9.1 on
+   that is 1, so that 2^k is always a normal number. */
 INLINE float dg_tanh_f32(float x)
 {
     const float a = __builtin_fabsf(x);
     const float z = a * a;
     const float q = ((((0.00215176935f * z - 0.00818923768f) * z + 0.0217066817f) * z
         - 0.0539481603f) * z + 0.133332208f) * z - 0.333333313f;
-    const float t = dg_exp_f32(-2.0f * a);
+    const float y = a > 9.1f ? -18.2f : -2.0f * a;
+    union { float number; int32_t bits; } shifted = { y * 1.44269504f + 0x1.8p23f };
+    const float k = shifted.number - 0x1.8p23f;
+    const float r = (y - k * 0x1.62e4p-1f) - k * 0x1.7f7d1cp-20f;
+    const float p = ((((0.000199183836f * r + 0.00139460724f) * r + 0.00833326392f) * r
+        + 0.0416662693f) * r + 0.166666672f) * r + 0.5f;
+    union { uint32_t bits; float number; } scale = {
+        (uint32_t)(shifted.bits - 0x4b400000 + 127) << 23 };
+    const float t = scale.number + scale.number * (r + r * r * p);
     const float large = 1.0f - 2.0f * t / (1.0f + t);
     return __builtin_copysignf(a < 0.625f ? a + a * (z * q) : large, x);
 }
