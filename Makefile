@@ -6,7 +6,8 @@
 #   make mnist DATA=folder/with/mnist ARGS="--epochs 3"
 #   make test ARGS="-k autograd"
 #   make test PYTHON=python3.12
-#   make bench     the benchmarks, against NumPy and PyTorch (which it installs)
+#   make bench     the benchmarks, against the libraries of bench/requirements.txt (it installs them)
+#   make bench ARGS="--only conv,training --peers torch"
 #   make lint      ruff and mypy
 #   make clean     everything that was made
 
@@ -14,7 +15,6 @@ PYTHON ?= python3
 VENV ?= .venv
 DATA ?=
 ARGS ?=
-BENCH ?= $(wildcard bench/*.py)
 
 RUN = $(VENV)/bin/python
 SETUP = $(PYTHON) .ci/environment.py $(VENV)
@@ -36,8 +36,8 @@ test:
 	$(RUN) -m pytest $(ARGS)
 
 bench:
-	@$(SETUP) numpy torch
-	@for file in $(BENCH); do echo "$$file"; $(RUN) "$$file" $(ARGS) || exit 1; done
+	@$(SETUP) -r bench/requirements.txt
+	$(RUN) bench/run.py $(ARGS)
 
 lint:
 	@$(SETUP) ruff mypy
