@@ -38,11 +38,12 @@ def _items(index: Any) -> tuple[tuple[Any, ...], bool]:
                 advanced = True
                 plain.append(item)
                 continue
-        elif isinstance(item, bool) or hasattr(item, "__len__"):
-            if not isinstance(item, (str, bytes, dict)):
-                advanced = True
-                plain.append(item)
-                continue
+        elif isinstance(item, bool) or (
+            hasattr(item, "__len__") and not isinstance(item, (str, bytes, dict))
+        ):
+            advanced = True
+            plain.append(item)
+            continue
         if not hasattr(item, "__index__"):
             raise TypeError(
                 "an index is an int, a slice, None, Ellipsis (...), a list, or a tensor of ints "
