@@ -172,8 +172,9 @@ class Bench:
                 continue
             process = Process(name)
             if process.problem:
-                self.problems[name] = process.problem
                 process.close()
+                if name not in self.descriptions:  # it never worked; else it may the next time
+                    self.problems[name] = process.problem
             else:
                 self.processes[name] = process
                 self.descriptions[name] = process.description
@@ -188,6 +189,9 @@ class Bench:
             self.close()
         self.start()
         row = Row(workload, takes_fastest=self.takes_fastest)
+        for name in self.names:
+            if name not in self.processes and name not in self.problems:
+                row.left_out[name] = "its process did not start"
         self.check(row)
         for _ in range(self.rounds):
             for name in row.times:
