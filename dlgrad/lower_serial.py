@@ -254,7 +254,7 @@ class SortText:
         zero, one = Literal(0, int64), Literal(1, int64)
         left, right, middle, limit = (Local(name, int64) for name in RUNS)
         width, length = Local("width", int64), Counter(Index((), self.length), int64)
-        k = Counter(Index((("k", 1),)), int64)
+        slot = Counter(Index((("slot", 1),)), int64)
         starts, takes_left = Local("starts", bool_), Local("takes_left", bool_)
         left_key, right_key = Local("left_key", self.dtype), Local("right_key", self.dtype)
         left_place, right_place = Local("left_place", int64), Local("right_place", int64)
@@ -263,9 +263,9 @@ class SortText:
         right_first = Alu(E.AND, (has_right, self.precedes(right_key, left_key)), bool_)
         stays = Alu(E.EQ, (right_first, Literal(False, bool_)), bool_)
         body: list[Stmt] = [
-            Let("starts", Alu(E.EQ, (k, limit), bool_)),
-            Assign("left", _choose(starts, k, left)),
-            Assign("middle", _choose(starts, _least(_plus(k, width), length), middle)),
+            Let("starts", Alu(E.EQ, (slot, limit), bool_)),
+            Assign("left", _choose(starts, slot, left)),
+            Assign("middle", _choose(starts, _least(_plus(slot, width), length), middle)),
             Assign("right", _choose(starts, middle, right)),
             Assign("limit", _choose(starts, _least(_plus(middle, width), length), limit)),
             # A run that is used up is read at its last element, and not taken from.
@@ -275,14 +275,14 @@ class SortText:
             Let("right_key", Load(source[0], self.at("right_place"), self.dtype)),
             Let("takes_left", Alu(E.AND, (has_left, stays), bool_)),
             Let("chosen", _choose(takes_left, left_place, right_place)),
-            Store(target[0], self.at("k"), _choose(takes_left, left_key, right_key)),
-            Store(target[1], self.at("k"), Load(source[1], self.at("chosen"), int64)),
+            Store(target[0], self.at("slot"), _choose(takes_left, left_key, right_key)),
+            Store(target[1], self.at("slot"), Load(source[1], self.at("chosen"), int64)),
             Assign("left", _plus(left, _choose(takes_left, one, zero))),
             Assign("right", _plus(right, _choose(takes_left, zero, one))),
         ]
         return [
             *(Assign(name, zero) for name in RUNS),
-            Loop("k", self.length, LoopKind.SERIAL, tuple(body)),
+            Loop("slot", self.length, LoopKind.SERIAL, tuple(body)),
         ]
 
     def precedes(self, a: Expr, b: Expr) -> Expr:

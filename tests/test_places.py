@@ -479,3 +479,11 @@ def test_counts() -> None:
     assert dlgrad.nonzero(dlgrad.tensor([[0, 1], [2, 0]])).tolist() == [[0, 1], [1, 0]]
     first, second = dlgrad.tensor([[0, 1], [2, 0]]).nonzero(as_tuple=True)
     assert first.tolist() == [0, 1] and second.tolist() == [1, 0]
+
+
+def test_sorts_among_many_dimensions() -> None:
+    """More loops around the sort than the first letters for their names."""
+    x = (numbered(2, 3, 2, 3, 4) * 7919 % 101).permute(3, 0, 4, 2, 1)[:, :, ::2]
+    expected = graph_reference.evaluate_flat(x.argsort(3))
+    assert x.argsort(3).reshape(-1).tolist() == expected
+    assert x.argsort(2).reshape(-1).tolist() == graph_reference.evaluate_flat(x.argsort(2))
