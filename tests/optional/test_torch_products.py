@@ -54,12 +54,15 @@ PRODUCTS: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 
 
+# PyTorch warns once in a process that chain_matmul will go.
+@pytest.mark.filterwarnings("ignore:torch.chain_matmul is deprecated")
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_products(name: str) -> None:
     call, *shapes = PRODUCTS[name]
     compare(call, *shapes, tolerance=5e-5)
 
 
+@pytest.mark.filterwarnings("ignore:torch.chain_matmul is deprecated")
 @pytest.mark.parametrize("name", ["two vectors", "chain", "einsum of two", "powers"])
 def test_products_of_integers(name: str) -> None:
     call, *shapes = PRODUCTS[name]
