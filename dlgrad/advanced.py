@@ -8,28 +8,27 @@ if not.  A mask counts as one index tensor for each of its dimensions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlgrad import apply
-from dlgrad.apply import as_number, counting, filled, where
+from dlgrad.apply import as_number, counting, filled
 from dlgrad.autocasting import autocasts
 from dlgrad.base import TensorBase, is_tensor, make_view, node_of, view_of
-from dlgrad.dtype import BOOL, UNSIGNED, int64, uint8
+from dlgrad.dtype import UNSIGNED, int64, uint8
 from dlgrad.errors import DeviceError, DTypeError, ShapeError
+from dlgrad.gathers import masked_fill
 from dlgrad.graph import Layout
 from dlgrad.host import import_data
 from dlgrad.inplace import in_place
 from dlgrad.movement import move_by
 from dlgrad.ops import ReduceOps
 from dlgrad.places import check_range, found_elements, from_end, is_mask, none_of, positions_of
-from dlgrad.shape import Shape, View, broadcast_shapes, contiguous_strides
+from dlgrad.plain_index import apply_places, places_of
+from dlgrad.shape import Shape, broadcast_shapes, contiguous_strides
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
-
-Basics = Callable[[View], View]
-
 
 def as_places(item: Any, x: TensorBase) -> Tensor:
     """A list, an array or a tensor as an index tensor or a mask on the device of `x`."""
@@ -53,12 +52,25 @@ def as_places(item: Any, x: TensorBase) -> Tensor:
     return item if is_mask(item) else item.long()
 
 
+def mask_positions(mask: Tensor, shape: Shape, dim: int) -> list[Tensor]:
+    """One index tensor for each dimension of a mask that lies over `shape` from `dim` on."""
+    covered = shape[dim : dim + mask.ndim]
+    if mask._shape != covered:
+        agree = [a == b for a, b in zip(mask._shape, covered, strict=False)]
+        at = agree.index(False) if False in agree else len(agree)
+        raise IndexError(
+            f"The shape of the mask {list(mask._shape)} at index {at} does not match the shape of "
+            f"the indexed tensor {list(shape)} at index {dim + at}"
+        )
+    return positions_of(found_elements(mask), mask._shape)
+
+
 def split_index(
-    x: TensorBase, items: Sequence[Any], places_of: Callable[..., list[Any]]
+    x: TensorBase, items: Sequence[Any]
 ) -> tuple[list[Any], list[tuple[int, Tensor]]]:
     """What ints and slices say about each dimension, and the index tensors that are left.
 
-    `places_of` checks plain indices.  The dimensions beside the index tensors are those of the
+    The dimensions beside the index tensors are those of the
     view that the plain part makes.
     """
     entries = [
@@ -85,14 +97,7 @@ def split_index(
                 found.append((shown, counting(0, int64, (count,), x._storage.device)))
                 shown += 1
                 continue
-            covered = x._shape[dim : dim + entry.ndim]
-            if entry._shape != covered:
-                at = [a == b for a, b in zip(entry._shape, covered, strict=False)].index(False)
-                raise IndexError(
-                    f"The shape of the mask {list(entry._shape)} at index {at} does not match the "
-                    f"shape of the indexed tensor {list(x._shape)} at index {dim + at}"
-                )
-            positions = positions_of(found_elements(entry), entry._shape)
+            positions = mask_positions(entry, x._shape, dim)
             found += [(shown + i, position) for i, position in enumerate(positions)]
             plain += [slice(None)] * entry.ndim
             dim, shown = dim + entry.ndim, shown + entry.ndim
@@ -212,25 +217,22 @@ def _broadcast(value: Any, shape: Shape) -> Tensor:
 _put_in_place = in_place(put)
 
 
-def read_at(
-    x: Tensor, items: Sequence[Any], places_of: Callable[..., list[Any]], basics: Any
-) -> Tensor:
+def read_at(x: Tensor, items: Sequence[Any]) -> Tensor:
     """`x[items]`, where some of the items are tensors, lists or masks."""
-    places, found = split_index(x, items, places_of)
-    return index(move_by(x, lambda view: basics(places, view)), found)
+    places, found = split_index(x, items)
+    return index(move_by(x, lambda view: apply_places(places, view)), found)
 
 
-def write_at(
-    x: Tensor, items: Sequence[Any], value: Any, places_of: Callable[..., list[Any]], basics: Any
-) -> None:
+def write_at(x: Tensor, items: Sequence[Any], value: Any) -> None:
     """`x[items] = value`, where some of the items are tensors, lists or masks."""
     if len(items) == 1 and is_mask(items[0]) and _is_single(value):
         mask = items[0]
         if mask._shape == x._shape[: mask.ndim] and mask._shape:
-            _fill_in_place(x, mask.reshape(*mask._shape, *[1] * (x.ndim - mask.ndim)), value)
+            over = mask.reshape(*mask._shape, *[1] * (x.ndim - mask.ndim))
+            _fill_in_place(x, over, value.reshape(()) if is_tensor(value) else value)
             return
-    places, found = split_index(x, items, places_of)
-    view = basics(places, view_of(x))
+    places, found = split_index(x, items)
+    view = apply_places(places, view_of(x))
     target = x if view == view_of(x) else make_view(x, view)
     _put_in_place(target, found, value)
 
@@ -239,16 +241,7 @@ def _is_single(value: Any) -> bool:
     return not is_tensor(value) or value.numel() == 1
 
 
-def _fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    mask = mask if mask.dtype.kind == BOOL else mask != 0
-    if is_tensor(value):
-        value = value.reshape(()).to(input.dtype)
-    else:
-        value = filled(as_number(value, "value"), input.dtype, (), node_of(input).device)
-    return where(mask, value, input)
-
-
-_fill_in_place = in_place(_fill)
+_fill_in_place = in_place(masked_fill)
 
 
 # Under PyTorch's names ------------------------------------------------------------------------
@@ -270,12 +263,7 @@ def _found(input: Tensor, indices: Sequence[Any]) -> list[tuple[int, Tensor]]:
         entry = as_places(item, input)
         parts = [entry]
         if is_mask(entry):
-            if entry._shape != input._shape[dim : dim + entry.ndim]:
-                raise IndexError(
-                    f"The shape of the mask {list(entry._shape)} at index {dim} does not match the "
-                    f"shape of the indexed tensor {list(input._shape)} at index {dim}"
-                )
-            parts = positions_of(found_elements(entry), entry._shape)
+            parts = mask_positions(entry, input._shape, dim)
         found += [(dim + i, part) for i, part in enumerate(parts)]
         dim += len(parts)
     if dim > input.ndim:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dlgrad.advanced import read_at, write_at
 from dlgrad.apply import as_number, constant, node_as, same_device, to_device
 from dlgrad.base import TensorBase, make, make_view, requires_grad, view_of
 from dlgrad.dims import wrap_dim
 from dlgrad.dtype import BOOL, FLOAT
 from dlgrad.errors import ShapeError
+from dlgrad.later import find
 from dlgrad.movement import move_by
-from dlgrad.shape import View
+from dlgrad.plain_index import apply_places, places_of
 from dlgrad.tape import check_writable, write
 
 __all__ = ["assign", "getitem", "setitem", "wrap_dim"]
@@ -53,65 +53,12 @@ def _items(index: Any) -> tuple[tuple[Any, ...], bool]:
     return tuple(plain), advanced
 
 
-def places_of(items: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
-    """The items, one per dimension or None: Ellipsis filled up, every number checked."""
-    used = sum(1 for item in items if item is not None and item is not Ellipsis)
-    if used > len(shape):
-        raise IndexError(
-            f"too many indices for tensor of dimension {len(shape)}"
-            if shape
-            else "invalid index of a 0-dim tensor. Use `tensor.item()` to convert a 0-dim tensor "
-            "to a Python number"
-        )
-    dots = [i for i, item in enumerate(items) if item is Ellipsis]
-    if len(dots) > 1:
-        raise IndexError("an index can only have a single ellipsis ('...')")
-    whole = [slice(None)] * (len(shape) - used)
-    at = dots[0] if dots else len(items)
-    filled = [*items[:at], *whole, *items[at + 1 :]]
-    dim = 0
-    places: list[Any] = []
-    for item in filled:
-        if item is None:
-            places.append(None)
-            continue
-        size = shape[dim]
-        if isinstance(item, slice):
-            if item.step is not None and item.step <= 0:
-                raise ValueError("step must be greater than zero; flip(dim) reverses")
-            start, stop, step = item.indices(size)
-            places.append((start, max(-(-(stop - start) // step), 0), step))
-        else:
-            if not -size <= item < size:
-                raise IndexError(
-                    f"index {item} is out of bounds for dimension {dim} with size {size}"
-                )
-            places.append(item + size if item < 0 else item)
-        dim += 1
-    return places
-
-
-def apply_places(places: list[Any], view: View) -> View:
-    dim = 0
-    for place in places:
-        if place is None:
-            view = view.insert(dim)
-            dim += 1
-        elif isinstance(place, tuple):
-            start, length, step = place
-            if step != 1 or start or length != view.shape[dim]:
-                view = view.slice(dim, start, length, step)
-            dim += 1
-        else:
-            view = view.select(dim, place)
-    return view
-
-
 def getitem(x: Tensor, index: Any) -> Tensor:
     """The view of `x` that `index` names."""
     items, advanced = _items(index)
     if advanced:
-        return read_at(x, items, places_of, apply_places)
+        found: Tensor = find("advanced", "read_at")(x, items)
+        return found
     places = places_of(items, x._shape)
     sizes = iter(x._shape)
     moved = [place for place in places if place is not None and place != (0, next(sizes), 1)]
@@ -123,7 +70,7 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     """Writes `value` (a tensor or a number, broadcast and converted) through `x[index]`."""
     items, advanced = _items(index)
     if advanced:
-        write_at(x, items, value, places_of, apply_places)
+        find("advanced", "write_at")(x, items, value)
         return
     places = places_of(items, x._shape)
     target = make_view(x, apply_places(places, view_of(x)))
