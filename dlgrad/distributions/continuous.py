@@ -23,8 +23,8 @@ from dlgrad.tensor import Tensor
 _LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-class Normal(Distribution):
-    """The normal distribution with mean `loc` and standard deviation `scale`."""
+class _Symmetric(Distribution):
+    """Numbers on both sides of `loc` alike, `scale` wide."""
 
     has_rsample = True
     arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
@@ -44,6 +44,14 @@ class Normal(Distribution):
     @property
     def mode(self) -> Tensor:
         return self.loc
+
+    def expand(self, batch_shape: Sequence[int]) -> Distribution:
+        expanded: Distribution = self._expanded(batch_shape, "loc", "scale")
+        return expanded
+
+
+class Normal(_Symmetric):
+    """The normal distribution with mean `loc` and standard deviation `scale`."""
 
     @property
     def stddev(self) -> Tensor:
@@ -71,10 +79,6 @@ class Normal(Distribution):
 
     def entropy(self) -> Tensor:
         return 0.5 + _LOG_ROOT_TWO_PI + self.scale.log()
-
-    def expand(self, batch_shape: Sequence[int]) -> Distribution:
-        expanded: Distribution = self._expanded(batch_shape, "loc", "scale")
-        return expanded
 
 
 class LogNormal(Distribution):
@@ -237,27 +241,8 @@ class Exponential(Distribution):
         return expanded
 
 
-class Laplace(Distribution):
+class Laplace(_Symmetric):
     """Two exponential distributions back to back: mean `loc`, mean distance from it `scale`."""
-
-    has_rsample = True
-    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
-
-    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
-        self.loc, self.scale = broadcast_all(loc, scale)
-        super().__init__(self.loc.shape, validate_args=validate_args)
-
-    @property
-    def support(self) -> Constraint:
-        return constraints.real
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
-
-    @property
-    def mode(self) -> Tensor:
-        return self.loc
 
     @property
     def stddev(self) -> Tensor:
@@ -287,7 +272,3 @@ class Laplace(Distribution):
 
     def entropy(self) -> Tensor:
         return 1 + (2 * self.scale).log()
-
-    def expand(self, batch_shape: Sequence[int]) -> Distribution:
-        expanded: Distribution = self._expanded(batch_shape, "loc", "scale")
-        return expanded

@@ -83,6 +83,12 @@ class _MaxUnpool(Module):
         self.stride = sizes_of(kernel_size if stride is None else stride, self.RANK, "stride")
         self.padding = sizes_of(padding, self.RANK, "padding")
 
+    def forward(
+        self, input: Tensor, indices: Tensor, output_size: Sequence[int] | None = None
+    ) -> Tensor:
+        unpool = (F.max_unpool1d, F.max_unpool2d, F.max_unpool3d)[self.RANK - 1]
+        return unpool(input, indices, self.kernel_size, self.stride, self.padding, output_size)
+
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
@@ -91,13 +97,6 @@ class MaxUnpool1d(_MaxUnpool):
     """Puts the maxima of `MaxPool1d` back to their places, zeros around them."""
 
     RANK = 1
-
-    def forward(
-        self, input: Tensor, indices: Tensor, output_size: Sequence[int] | None = None
-    ) -> Tensor:
-        return F.max_unpool1d(
-            input, indices, self.kernel_size, self.stride, self.padding, output_size
-        )
 
 
 class MaxUnpool2d(_MaxUnpool):
@@ -108,25 +107,11 @@ class MaxUnpool2d(_MaxUnpool):
 
     RANK = 2
 
-    def forward(
-        self, input: Tensor, indices: Tensor, output_size: Sequence[int] | None = None
-    ) -> Tensor:
-        return F.max_unpool2d(
-            input, indices, self.kernel_size, self.stride, self.padding, output_size
-        )
-
 
 class MaxUnpool3d(_MaxUnpool):
     """Puts the maxima of `MaxPool3d` back to their places, zeros around them."""
 
     RANK = 3
-
-    def forward(
-        self, input: Tensor, indices: Tensor, output_size: Sequence[int] | None = None
-    ) -> Tensor:
-        return F.max_unpool3d(
-            input, indices, self.kernel_size, self.stride, self.padding, output_size
-        )
 
 
 class AvgPool1d(Module):
