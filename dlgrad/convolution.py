@@ -256,6 +256,19 @@ def check_steps(name: str, stride: Shape, dilation: Shape, kernel: Shape) -> Non
         raise RuntimeError(f"{name}: the kernel must not be empty, got sizes {kernel}")
 
 
+def check_together(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """DTypeError or DeviceError unless all are of one dtype and on one device."""
+    if input.dtype is not weight.dtype:
+        raise DTypeError(
+            f"Input type ({input.dtype!r}) and weight type ({weight.dtype!r}) should be the same"
+        )
+    if bias is not None and bias.dtype is not input.dtype:
+        raise DTypeError(
+            f"Input type ({input.dtype!r}) and bias type ({bias.dtype!r}) should be the same"
+        )
+    same_device((input, weight))
+
+
 def _check_channels(
     name: str, input: Tensor, weight: Tensor, bias: Tensor | None, groups: int
 ) -> None:
@@ -277,15 +290,7 @@ def _check_channels(
             f"Given weight of size {list(weight._shape)}, expected bias to be 1-dimensional "
             f"with {weight._shape[0]} elements, but got bias of size {list(bias._shape)} instead"
         )
-    if input.dtype is not weight.dtype:
-        raise DTypeError(
-            f"Input type ({input.dtype!r}) and weight type ({weight.dtype!r}) should be the same"
-        )
-    if bias is not None and bias.dtype is not input.dtype:
-        raise DTypeError(
-            f"Input type ({input.dtype!r}) and bias type ({bias.dtype!r}) should be the same"
-        )
-    same_device((input, weight))
+    check_together(input, weight, bias)
 
 
 @autocasts

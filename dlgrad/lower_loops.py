@@ -146,10 +146,6 @@ class LoopKernel(LoopSpace):
         if last is not None and self.schedule.optimize and not self.reduces:
             last.written_out = last.size <= FEW_PLACES
 
-    def looped(self) -> list[Axis]:
-        """The dimensions that stay and have a loop."""
-        return [axis for axis in self.axes if not axis.reduced and not axis.written_out]
-
     def points(self) -> tuple[Stmt, ...]:
         """One value after the other; a small reduction is written out."""
         outer = self.looped()
@@ -210,12 +206,6 @@ class LoopKernel(LoopSpace):
         for axis in reversed(outer[:-1]):
             body = (Loop(axis.name, self.extent(axis), LoopKind.PARALLEL, body),)
         return body
-
-    def tile_loop(self, axis: Axis, body: tuple[Stmt, ...]) -> Loop:
-        assert axis.tile is not None
-        name, length = axis.tile
-        extent = self.size(f"size_{name}", -(-axis.size // length))
-        return Loop(name, extent, LoopKind.PARALLEL, body)
 
     # Rows and columns ---------------------------------------------------------------------------
 
@@ -371,16 +361,6 @@ class LoopKernel(LoopSpace):
                 )
             )
         self.current = self.outer
-
-    def wrap_parallel(self, body: list[Stmt]) -> tuple[Stmt, ...]:
-        """The loops over the dimensions that stay, shared out to threads."""
-        result = tuple(body)
-        if self.lane is not None:
-            result = (self.tile_loop(self.lane, result),)
-        for axis in reversed(self.looped()):
-            if axis is not self.lane:
-                result = (Loop(axis.name, self.extent(axis), LoopKind.PARALLEL, result),)
-        return result
 
     def parallel_work(self) -> int:
         """How many iterations the PARALLEL loops have together."""

@@ -55,7 +55,7 @@ class SerialKernel(LoopSpace):
         self.choose_columns()
         self.name_parameters([])
         body = self.scatter() if node.op is IndexOps.SCATTER else self.scan()
-        return self.finish(self.wrap(body), self.parallel_work())
+        return self.finish(self.wrap_parallel(body), self.parallel_work())
 
     def choose_columns(self) -> None:
         """Lets the last dimension go side by side, where the elements in order are far apart."""
@@ -81,19 +81,6 @@ class SerialKernel(LoopSpace):
             extent = self.extent(self.along)
             body = [Loop(self.along.name, extent, LoopKind.SERIAL, tuple(body))]
         return body
-
-    def wrap(self, body: list[Stmt]) -> tuple[Stmt, ...]:
-        """The loops over the other dimensions, shared out to threads."""
-        result = tuple(body)
-        if self.lane is not None:
-            assert self.lane.tile is not None
-            name, length = self.lane.tile
-            extent = self.size(f"size_{name}", -(-self.lane.size // length))
-            result = (Loop(name, extent, LoopKind.PARALLEL, result),)
-        for axis in reversed(self.axes):
-            if axis is not self.lane and axis is not self.along:
-                result = (Loop(axis.name, self.extent(axis), LoopKind.PARALLEL, result),)
-        return result
 
     def parallel_work(self) -> int:
         work = 1
@@ -197,7 +184,7 @@ class SerialKernel(LoopSpace):
         spare = Scratch(count * int64.itemsize)
         self.name_parameters([(keys[0], dtype), (keys[1], dtype), (spare, int64)])
         body = SortText(self, keys, spare, dtype).body()
-        return self.finish(self.wrap(body), self.parallel_work())
+        return self.finish(self.wrap_parallel(body), self.parallel_work())
 
 
 class SortText:

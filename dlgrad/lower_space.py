@@ -448,6 +448,28 @@ class LoopSpace(Values):
         access = self.store_access(node)
         return Store(self.parameter(access.memory), self.index(access), value)
 
+    # Loops shared out to threads -----------------------------------------------------------------
+
+    def looped(self) -> list[Axis]:
+        """The dimensions that stay and have a loop."""
+        return [axis for axis in self.axes if not axis.reduced and not axis.written_out]
+
+    def tile_loop(self, axis: Axis, body: tuple[Stmt, ...]) -> Loop:
+        assert axis.tile is not None
+        name, length = axis.tile
+        extent = self.size(f"size_{name}", -(-axis.size // length))
+        return Loop(name, extent, LoopKind.PARALLEL, body)
+
+    def wrap_parallel(self, body: list[Stmt]) -> tuple[Stmt, ...]:
+        """The loops over the dimensions that stay, shared out to threads."""
+        result = tuple(body)
+        if self.lane is not None:
+            result = (self.tile_loop(self.lane, result),)
+        for axis in reversed(self.looped()):
+            if axis is not self.lane:
+                result = (Loop(axis.name, self.extent(axis), LoopKind.PARALLEL, result),)
+        return result
+
     # The result -----------------------------------------------------------------------------------
 
     def finish(self, body: tuple[Stmt, ...], work: int) -> KernelCall:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dlgrad.apply import same_device
 from dlgrad.autocasting import autocasts
-from dlgrad.convolution import Plan, Sizes, check_steps, spread
+from dlgrad.convolution import Plan, Sizes, check_steps, check_together, spread
 from dlgrad.dims import pair
 from dlgrad.elementwise import add
-from dlgrad.errors import DTypeError, ShapeError
+from dlgrad.errors import ShapeError
 from dlgrad.windows import Geometry
 
 if TYPE_CHECKING:
@@ -49,15 +48,7 @@ def _check(
             f"1-dimensional with {channels} elements, but got bias of size "
             f"{list(bias._shape)} instead"
         )
-    if input.dtype is not weight.dtype:
-        raise DTypeError(
-            f"Input type ({input.dtype!r}) and weight type ({weight.dtype!r}) should be the same"
-        )
-    if bias is not None and bias.dtype is not input.dtype:
-        raise DTypeError(
-            f"Input type ({input.dtype!r}) and bias type ({bias.dtype!r}) should be the same"
-        )
-    same_device((input, weight))
+    check_together(input, weight, bias)
 
 
 def _transposed(
