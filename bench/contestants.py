@@ -287,7 +287,7 @@ class Session:
         return {"peak": memory("VmHWM") - self.before, "total": memory("VmHWM")}
 
     def roofs(self) -> Any:
-        from dlgrad.device import get_backend
+        from dlgrad.runtime.device import get_backend
 
         backend: Any = get_backend("cpu")
         roofs = backend.roofs(again=True)

@@ -22,9 +22,11 @@ from dlgrad.autograd import (
     no_grad,
     set_grad_enabled,
 )
-from dlgrad.creation import tensor as _tensor
-from dlgrad.device_type import device as _device
-from dlgrad.device_type import get_default_device, set_default_device
+from dlgrad.core.creation import tensor as _tensor
+from dlgrad.core.device_type import device as _device
+from dlgrad.core.device_type import get_default_device, set_default_device
+from dlgrad.core.formatting import set_printoptions
+from dlgrad.core.later import FUNCTIONS, find
 from dlgrad.dtype import (
     DType,
     bfloat16,
@@ -46,7 +48,6 @@ from dlgrad.dtype import (
     uint64,
 )
 from dlgrad.dtype import bool_ as bool
-from dlgrad.engine import synchronize
 from dlgrad.errors import (
     AutogradError,
     CaptureError,
@@ -57,11 +58,9 @@ from dlgrad.errors import (
     DTypeError,
     ShapeError,
 )
-from dlgrad.formatting import set_printoptions
 from dlgrad.functional import *  # noqa: F403
 from dlgrad.functional import __all__ as _functions
 from dlgrad.jit import jit as _jit
-from dlgrad.later import FUNCTIONS, find
 from dlgrad.random import (
     Generator,
     default_generator,
@@ -71,6 +70,7 @@ from dlgrad.random import (
     seed,
     set_rng_state,
 )
+from dlgrad.runtime.engine import synchronize
 from dlgrad.tensor import Size, Tensor
 from dlgrad.version import __version__
 

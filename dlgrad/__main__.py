@@ -14,14 +14,25 @@ import sys
 import time
 from collections.abc import Sequence
 
-from dlgrad import cache, config
+from dlgrad import config
 from dlgrad.c_src import compiler, host
-from dlgrad.device import Buffer, Launch, canonical_device, get_backend
+from dlgrad.codegen.kernel import (
+    Alu,
+    Index,
+    Kernel,
+    Literal,
+    Load,
+    Loop,
+    LoopKind,
+    Parameter,
+    Store,
+)
 from dlgrad.dtype import float32
 from dlgrad.errors import DlgradError
 from dlgrad.helpers import colored, human_size
-from dlgrad.kernel import Alu, Index, Kernel, Literal, Load, Loop, LoopKind, Parameter, Store
-from dlgrad.ops import ElementwiseOps
+from dlgrad.lazy.ops import ElementwiseOps
+from dlgrad.runtime import cache
+from dlgrad.runtime.device import Buffer, Launch, canonical_device, get_backend
 from dlgrad.version import __version__
 
 PROGRAM = "python -m dlgrad"

@@ -5,9 +5,9 @@ Floor 7.
 
 from __future__ import annotations
 
-from dlgrad import engine
-from dlgrad.device import is_there
-from dlgrad.device_type import device
+from dlgrad.core.device_type import device
+from dlgrad.runtime import engine
+from dlgrad.runtime.device import is_there
 
 
 def is_available() -> bool:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dlgrad.autocasting import autocast, get_autocast_dtype, is_autocast_enabled
 from dlgrad.autograd import no_grad
-from dlgrad.creation import tensor, zeros
+from dlgrad.core.autocasting import autocast, get_autocast_dtype, is_autocast_enabled
+from dlgrad.core.creation import tensor, zeros
 from dlgrad.dtype import float16, float32, int32
-from dlgrad.joining import stack
+from dlgrad.operators.joining import stack
 from dlgrad.optim.optimizer import Optimizer
 from dlgrad.tensor import Tensor
 

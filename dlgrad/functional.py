@@ -7,17 +7,55 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dlgrad import apply, movement
-from dlgrad.activations import (
+from dlgrad.core import apply
+from dlgrad.core.apply import result_dtype
+from dlgrad.core.base import Number, is_tensor
+from dlgrad.core.creation import (
+    as_tensor,
+    asarray,
+    empty,
+    empty_like,
+    empty_strided,
+    from_numpy,
+    frombuffer,
+    full,
+    full_like,
+    ones,
+    ones_like,
+    scalar_tensor,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from dlgrad.matrix.linear import (
+    addbmm,
+    addmm,
+    addmv,
+    addr,
+    baddbmm,
+    bmm,
+    chain_matmul,
+    cross,
+    dot,
+    inner,
+    kron,
+    matmul,
+    matrix_power,
+    mm,
+    mv,
+    outer,
+    vander,
+    vdot,
+)
+from dlgrad.neural.activations import (
     log_softmax,
     relu,
     selu,
     sigmoid,
     softmax,
 )
-from dlgrad.apply import result_dtype
-from dlgrad.base import Number, is_tensor
-from dlgrad.bitwise import (
+from dlgrad.operators import movement
+from dlgrad.operators.bitwise import (
     bitwise_and,
     bitwise_left_shift,
     bitwise_not,
@@ -25,7 +63,7 @@ from dlgrad.bitwise import (
     bitwise_right_shift,
     bitwise_xor,
 )
-from dlgrad.comparison import (
+from dlgrad.operators.comparison import (
     allclose,
     eq,
     equal,
@@ -49,24 +87,7 @@ from dlgrad.comparison import (
     ne,
     signbit,
 )
-from dlgrad.creation import (
-    as_tensor,
-    asarray,
-    empty,
-    empty_like,
-    empty_strided,
-    from_numpy,
-    frombuffer,
-    full,
-    full_like,
-    ones,
-    ones_like,
-    scalar_tensor,
-    tensor,
-    zeros,
-    zeros_like,
-)
-from dlgrad.elementwise import (
+from dlgrad.operators.elementwise import (
     abs,
     add,
     addcdiv,
@@ -111,7 +132,7 @@ from dlgrad.elementwise import (
     trunc,
     xlogy,
 )
-from dlgrad.joining import (
+from dlgrad.operators.joining import (
     atleast_1d,
     atleast_2d,
     atleast_3d,
@@ -127,27 +148,7 @@ from dlgrad.joining import (
     stack,
     vstack,
 )
-from dlgrad.linear import (
-    addbmm,
-    addmm,
-    addmv,
-    addr,
-    baddbmm,
-    bmm,
-    chain_matmul,
-    cross,
-    dot,
-    inner,
-    kron,
-    matmul,
-    matrix_power,
-    mm,
-    mv,
-    outer,
-    vander,
-    vdot,
-)
-from dlgrad.movement import (
+from dlgrad.operators.movement import (
     broadcast_to,
     clone,
     diagonal,
@@ -166,9 +167,8 @@ from dlgrad.movement import (
     unflatten,
     unsqueeze,
 )
-from dlgrad.random import rand, rand_like, randint, randint_like, randn, randn_like
-from dlgrad.ranges import arange, eye, linspace, logspace
-from dlgrad.reductions import (
+from dlgrad.operators.ranges import arange, eye, linspace, logspace
+from dlgrad.operators.reductions import (
     all,
     amax,
     amin,
@@ -188,9 +188,9 @@ from dlgrad.reductions import (
     var,
     var_mean,
 )
-from dlgrad.reductions import max_ as max
-from dlgrad.reductions import min_ as min
-from dlgrad.repeating import (
+from dlgrad.operators.reductions import max_ as max
+from dlgrad.operators.reductions import min_ as min
+from dlgrad.operators.repeating import (
     flip,
     fliplr,
     flipud,
@@ -199,7 +199,7 @@ from dlgrad.repeating import (
     rot90,
     tile,
 )
-from dlgrad.splitting import (
+from dlgrad.operators.splitting import (
     chunk,
     dsplit,
     hsplit,
@@ -209,6 +209,7 @@ from dlgrad.splitting import (
     unbind,
     vsplit,
 )
+from dlgrad.random import rand, rand_like, randint, randint_like, randn, randn_like
 
 if TYPE_CHECKING:
     from dlgrad.dtype import DType

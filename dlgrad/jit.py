@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterable, Sequence
 from types import CodeType
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from dlgrad import engine, graph
-from dlgrad.base import TensorBase, grad_mode, make, node_of
-from dlgrad.capture import Capture, Replay, current_capture
-from dlgrad.device import Buffer, get_backend
-from dlgrad.engine import Run
+from dlgrad.core.base import TensorBase, grad_mode, make, node_of
+from dlgrad.core.storage import Storage, pending_storages, realize
+from dlgrad.core.trees import flatten, unflatten
 from dlgrad.errors import CaptureError
-from dlgrad.ops import BufferOps
-from dlgrad.storage import Storage, pending_storages, realize
-from dlgrad.trees import flatten, unflatten
+from dlgrad.lazy import graph
+from dlgrad.lazy.ops import BufferOps
+from dlgrad.runtime import engine
+from dlgrad.runtime.capture import Capture, Replay, current_capture
+from dlgrad.runtime.device import Buffer, get_backend
+from dlgrad.runtime.engine import Run
 
 __all__ = ["Jit", "current_capture", "jit"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dlgrad.errors import LinAlgError
-from dlgrad.factorizations import (
+from dlgrad.matrix.factorizations import (
     cholesky,
     cholesky_ex,
     lu,
@@ -17,13 +17,10 @@ from dlgrad.factorizations import (
     lu_solve,
     qr,
 )
-from dlgrad.linear import cross_along, matmul, matrix_power, multi_dot, powers, vecdot
-from dlgrad.matrices import solve_triangular
-from dlgrad.matrix_functions import cond, householder_product, matrix_exp
-from dlgrad.movement import diagonal as _diagonal
-from dlgrad.norms import linalg_norm as norm
-from dlgrad.norms import matrix_norm, vector_norm
-from dlgrad.solving import (
+from dlgrad.matrix.linear import cross_along, matmul, matrix_power, multi_dot, powers, vecdot
+from dlgrad.matrix.matrices import solve_triangular
+from dlgrad.matrix.matrix_functions import cond, householder_product, matrix_exp
+from dlgrad.matrix.solving import (
     det,
     inv,
     inv_ex,
@@ -33,7 +30,7 @@ from dlgrad.solving import (
     tensorinv,
     tensorsolve,
 )
-from dlgrad.spectra import (
+from dlgrad.matrix.spectra import (
     eig,
     eigh,
     eigvals,
@@ -44,6 +41,9 @@ from dlgrad.spectra import (
     svd,
     svdvals,
 )
+from dlgrad.operators.movement import diagonal as _diagonal
+from dlgrad.operators.norms import linalg_norm as norm
+from dlgrad.operators.norms import matrix_norm, vector_norm
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
-from dlgrad import timeline
 from dlgrad.helpers import human_time, write_atomically
-from dlgrad.timeline import Event, Timeline
+from dlgrad.runtime import timeline
+from dlgrad.runtime.timeline import Event, Timeline
 
 __all__ = ["EventAverages", "KeyAverage", "profile", "record_function"]
 

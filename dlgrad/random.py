@@ -19,13 +19,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dlgrad import graph
-from dlgrad.apply import cast, constant, counting
-from dlgrad.base import Number, grad_mode, make, node_of
-from dlgrad.capture import Capture, current_capture
-from dlgrad.creation import check_dtype
-from dlgrad.device_type import DeviceLike, device, device_object, resolve_device
-from dlgrad.dims import sizes_given
+from dlgrad.core.apply import cast, constant, counting
+from dlgrad.core.base import Number, grad_mode, make, node_of
+from dlgrad.core.creation import check_dtype
+from dlgrad.core.device_type import DeviceLike, device, device_object, resolve_device
+from dlgrad.core.dims import sizes_given
+from dlgrad.core.host import from_bytes
+from dlgrad.core.storage import pending_depth
+from dlgrad.core.tracing import current_trace
 from dlgrad.dtype import (
     FLOAT,
     DType,
@@ -38,11 +39,10 @@ from dlgrad.dtype import (
     uint64,
 )
 from dlgrad.errors import DTypeError
-from dlgrad.host import from_bytes
-from dlgrad.ops import ElementwiseOps
-from dlgrad.shape import Shape
-from dlgrad.storage import pending_depth
-from dlgrad.tracing import current_trace
+from dlgrad.lazy import graph
+from dlgrad.lazy.ops import ElementwiseOps
+from dlgrad.lazy.shape import Shape
+from dlgrad.runtime.capture import Capture, current_capture
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor

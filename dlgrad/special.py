@@ -8,18 +8,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from dlgrad.activations import log_softmax, sigmoid, softmax
-from dlgrad.apply import where
-from dlgrad.base import is_tensor
-from dlgrad.bessel import i0, i0e, i1, i1e
-from dlgrad.comparison import eq, gt, isnan
-from dlgrad.composing import as_float, need_tensor, whole
-from dlgrad.elementwise import clamp, erf, exp2, expm1, log, log1p, mul, round, sub, xlogy
-from dlgrad.error_functions import erfc, erfcx, erfinv, log_ndtr, ndtr, ndtri
-from dlgrad.gamma_functions import digamma, lgamma, mvlgamma, polygamma, zeta
-from dlgrad.reductions import logsumexp
-from dlgrad.tape import ROWS, Derivative, Entry, Row
-from dlgrad.trigonometry import sinc
+from dlgrad.core.apply import where
+from dlgrad.core.base import is_tensor
+from dlgrad.core.composing import as_float, need_tensor, whole
+from dlgrad.core.tape import ROWS, Derivative, Entry, Row
+from dlgrad.neural.activations import log_softmax, sigmoid, softmax
+from dlgrad.operators.bessel import i0, i0e, i1, i1e
+from dlgrad.operators.comparison import eq, gt, isnan
+from dlgrad.operators.elementwise import clamp, erf, exp2, expm1, log, log1p, mul, round, sub, xlogy
+from dlgrad.operators.error_functions import erfc, erfcx, erfinv, log_ndtr, ndtr, ndtri
+from dlgrad.operators.gamma_functions import digamma, lgamma, mvlgamma, polygamma, zeta
+from dlgrad.operators.reductions import logsumexp
+from dlgrad.operators.trigonometry import sinc
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor

@@ -11,35 +11,33 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from dlgrad import (
-    autograd,
-    bitwise,
-    comparison,
-    creation,
-    elementwise,
-    formatting,
-    indexing,
-    interchange,
-    linear,
-    movement,
-    repeating,
-    splitting,
-)
-from dlgrad.apply import where
-from dlgrad.base import (
+from dlgrad import autograd
+from dlgrad.core import creation, formatting, interchange
+from dlgrad.core.apply import where
+from dlgrad.core.base import (
     LeafHooks,
     from_storage,
     register_tensor_class,
     requires_grad,
     view_of,
 )
-from dlgrad.device_type import DeviceLike, device, device_object
+from dlgrad.core.device_type import DeviceLike, device, device_object
+from dlgrad.core.host import export_numbers, nested
+from dlgrad.core.methods import Methods
+from dlgrad.core.storage import Storage, realize
+from dlgrad.core.tape import Entry, check_writable, edge_of
 from dlgrad.dtype import FLOAT
 from dlgrad.errors import AutogradError
-from dlgrad.host import export_numbers, nested
-from dlgrad.methods import Methods
-from dlgrad.storage import Storage, realize
-from dlgrad.tape import Entry, check_writable, edge_of
+from dlgrad.matrix import linear
+from dlgrad.operators import (
+    bitwise,
+    comparison,
+    elementwise,
+    indexing,
+    movement,
+    repeating,
+    splitting,
+)
 
 Number = builtins.bool | builtins.int | builtins.float
 RETAIN = 1 << 60  # the number of the hook of `retain_grad`: it runs after all others
@@ -506,7 +504,7 @@ class Tensor(Methods):
 
 def later_dlpack() -> Any:
     """The module for DLPack, which few programs need."""
-    from dlgrad import dlpack
+    from dlgrad.core import dlpack
 
     return dlpack
 

@@ -1,7 +1,7 @@
 """Pictures without dependencies: images, training curves, decision boundaries, graphs.
 
 Floor 7.  Takes plain Python numbers, bytes or tensors.  Charts are drawn on a canvas, of pixels
-(`dlgrad.canvas`) or of shapes (`dlgrad.svg`); this file decides what goes where.
+(`dlgrad.drawing.canvas`) or of shapes (`dlgrad.drawing.svg`); this file decides what goes where.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from dlgrad.canvas import Canvas, Color
-from dlgrad.creation import tensor
-from dlgrad.graph_picture import draw_graph, graph_dot, graph_svg
-from dlgrad.png import write_png_bytes
-from dlgrad.svg import SvgCanvas
+from dlgrad.core.creation import tensor
+from dlgrad.drawing.canvas import Canvas, Color
+from dlgrad.drawing.graph_picture import draw_graph, graph_dot, graph_svg
+from dlgrad.drawing.png import write_png_bytes
+from dlgrad.drawing.svg import SvgCanvas
 
 # Colours of the curves: distinguishable also for most colour-blind readers (Okabe and Ito).
 CURVE_COLORS: tuple[Color, ...] = (

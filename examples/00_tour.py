@@ -9,16 +9,17 @@ import argparse
 import math
 
 import dlgrad
-from dlgrad import cache, config, nn
-from dlgrad.base import node_of
+from dlgrad import config, nn
 from dlgrad.c_src import dialect
-from dlgrad.device import get_backend
-from dlgrad.graph import toposort
-from dlgrad.lower import lower_loops
-from dlgrad.ops import BufferOps, ElementwiseOps
-from dlgrad.render import render
-from dlgrad.schedule import schedule
-from dlgrad.simplify import simplify
+from dlgrad.codegen.lower import lower_loops
+from dlgrad.codegen.render import render
+from dlgrad.core.base import node_of
+from dlgrad.lazy.graph import toposort
+from dlgrad.lazy.ops import BufferOps, ElementwiseOps
+from dlgrad.lazy.schedule import schedule
+from dlgrad.lazy.simplify import simplify
+from dlgrad.runtime import cache
+from dlgrad.runtime.device import get_backend
 
 
 def close(a: float, b: float) -> bool:

@@ -13,9 +13,9 @@ import sys
 import dlgrad
 from dlgrad import nn
 from dlgrad.data import open_text
+from dlgrad.drawing.progress import Progress
 from dlgrad.nn import functional as F
 from dlgrad.optim import Adam
-from dlgrad.progress import Progress
 
 VALIDATION_BATCHES = 8
 

@@ -19,9 +19,9 @@ import sys
 import dlgrad
 from dlgrad import nn
 from dlgrad.data import CharacterCorpus, open_text
+from dlgrad.drawing.progress import Progress
 from dlgrad.nn import functional as F
 from dlgrad.optim import AdamW
-from dlgrad.progress import Progress
 from dlgrad.viz import plot_curves
 
 VALIDATION_BATCHES = 8

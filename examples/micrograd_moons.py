@@ -12,10 +12,10 @@ import sys
 
 import dlgrad
 from dlgrad import nn
+from dlgrad.drawing.progress import Progress
 from dlgrad.nn import functional as F
 from dlgrad.optim import SGD
 from dlgrad.optim.lr_scheduler import LinearLR
-from dlgrad.progress import Progress
 from dlgrad.viz import draw_regions
 
 

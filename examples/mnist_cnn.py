@@ -14,10 +14,10 @@ import sys
 import dlgrad
 from dlgrad import nn
 from dlgrad.data import DataLoader, TensorDataset, open_digits
+from dlgrad.drawing.progress import Progress
 from dlgrad.nn import functional as F
 from dlgrad.optim import Adam
 from dlgrad.optim.lr_scheduler import OneCycleLR
-from dlgrad.progress import Progress
 from dlgrad.viz import draw_images, plot_curves
 
 MEAN, STD = 0.1307, 0.3081  # of MNIST's pixels on a scale from 0 to 1

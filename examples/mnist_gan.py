@@ -14,9 +14,9 @@ import sys
 import dlgrad
 from dlgrad import nn
 from dlgrad.data import DataLoader, open_digits
+from dlgrad.drawing.progress import Progress
 from dlgrad.nn import functional as F
 from dlgrad.optim import Adam
-from dlgrad.progress import Progress
 from dlgrad.viz import image_grid, write_png
 
 NOISE = 64  # random numbers that a picture is made from

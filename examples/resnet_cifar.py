@@ -13,10 +13,10 @@ import sys
 import dlgrad
 from dlgrad import nn
 from dlgrad.data import CIFAR10, DataLoader, TensorDataset, draw_digits
+from dlgrad.drawing.progress import Progress
 from dlgrad.nn import functional as F
 from dlgrad.optim import SGD
 from dlgrad.optim.lr_scheduler import OneCycleLR
-from dlgrad.progress import Progress
 
 DRAWN_TEST = 1_000
 

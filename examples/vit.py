@@ -13,10 +13,10 @@ import sys
 import dlgrad
 from dlgrad import nn
 from dlgrad.data import DataLoader, TensorDataset, open_digits
+from dlgrad.drawing.progress import Progress
 from dlgrad.nn import functional as F
 from dlgrad.optim import AdamW
 from dlgrad.optim.lr_scheduler import OneCycleLR
-from dlgrad.progress import Progress
 
 
 class ViT(nn.Module):

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from dlgrad.codegen.kernel import Kernel
 from dlgrad.dtype import DType, pack_values
-from dlgrad.kernel import Kernel
 
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 FLAGS = (

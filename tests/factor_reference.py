@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dlgrad import primitives
-from dlgrad.graph import Node
-from dlgrad.ops import FactorOps
+from dlgrad.codegen import primitives
+from dlgrad.lazy.graph import Node
+from dlgrad.lazy.ops import FactorOps
 
 Matrix = list[list[float]]
 F = FactorOps

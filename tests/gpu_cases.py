@@ -21,7 +21,6 @@ from gpu_kernels import (
     row_reduction,
 )
 
-from dlgrad.device import Buffer, Launch, get_backend
 from dlgrad.dtype import (
     DType,
     bfloat16,
@@ -32,7 +31,8 @@ from dlgrad.dtype import (
     pack_values,
     unpack_values,
 )
-from dlgrad.ops import ReduceOps
+from dlgrad.lazy.ops import ReduceOps
+from dlgrad.runtime.device import Buffer, Launch, get_backend
 
 DEVICE = os.environ["DLGRAD_TEST_DEVICE"]
 SIMULATED = os.environ["DLGRAD_TEST_SIMULATED"] == "1"

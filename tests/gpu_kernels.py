@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dlgrad.dtype import DType, bfloat16, float16, float32, int32, int64
-from dlgrad.kernel import (
+from dlgrad.codegen.kernel import (
     Accumulate,
     Accumulator,
     Alu,
@@ -20,8 +19,9 @@ from dlgrad.kernel import (
     Scalar,
     Store,
 )
-from dlgrad.ops import ElementwiseOps as E
-from dlgrad.ops import ReduceOps
+from dlgrad.dtype import DType, bfloat16, float16, float32, int32, int64
+from dlgrad.lazy.ops import ElementwiseOps as E
+from dlgrad.lazy.ops import ReduceOps
 
 HERE = Index((("i", 1),))
 

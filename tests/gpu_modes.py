@@ -78,7 +78,10 @@ def run_program(device: str, program: str, mode: str = "forward", **more: str) -
 
 def hardware_reason(device: str, cache: Path) -> str:
     """Why the cases cannot run on hardware here; "" where they can."""
-    program = f"from dlgrad.device import get_backend; print(get_backend('{device}:0').describe())"
+    program = (
+        "from dlgrad.runtime.device import get_backend; "
+        f"print(get_backend('{device}:0').describe())"
+    )
     result = subprocess.run(
         [sys.executable, "-c", program],
         env=child_environment(device, "hardware", cache),

@@ -13,12 +13,12 @@ from gpu_cases import DEVICE, run
 from kernel_examples import EXAMPLES, at, cast, given, load, loop, out
 from test_interp import CASES, INEXACT, differences
 
-from dlgrad.device import Buffer, get_backend
+from dlgrad.codegen.kernel import Alu, Expr, Kernel, Store
 from dlgrad.dtype import DType, bool_, dtype_from_name, float64
 from dlgrad.errors import DTypeError
-from dlgrad.interp import run_kernel
-from dlgrad.kernel import Alu, Expr, Kernel, Store
-from dlgrad.ops import ElementwiseOps
+from dlgrad.lazy.ops import ElementwiseOps
+from dlgrad.runtime.device import Buffer, get_backend
+from dlgrad.runtime.interp import run_kernel
 
 COUNT = 300
 TOGETHER = 18  # results of one kernel; a Metal kernel takes 29 buffers
@@ -60,7 +60,7 @@ def kernel_of(number: int, cases: list[tuple[ElementwiseOps, DType, DType]]) -> 
 
 
 def arity(op: ElementwiseOps) -> int:
-    from dlgrad.ops import OPS
+    from dlgrad.lazy.ops import OPS
 
     return OPS[op].arity
 

@@ -14,9 +14,9 @@ from launches import recorded
 
 import dlgrad
 from dlgrad import Tensor, nn
-from dlgrad.device import get_backend
 from dlgrad.dtype import ALL_DTYPES, DType, bool_, float32, float64, int32
 from dlgrad.errors import DlgradError, DTypeError
+from dlgrad.runtime.device import get_backend
 
 PYTHON = "python"  # slow, but it compiles nothing
 

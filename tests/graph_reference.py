@@ -2,7 +2,8 @@
 
 `evaluate(tensor)` walks the pending graph of a tensor, one node after the other, over lists of
 Python numbers.  Nothing is fused, scheduled or lowered, so a wrong schedule, kernel or compiler
-shows as a difference.  Element-wise primitives have their definition in `dlgrad.primitives`.
+shows as a difference.  Element-wise primitives have their definition in
+`dlgrad.codegen.primitives`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import Any
 
 from factor_reference import evaluate_factor
 
-from dlgrad import primitives
-from dlgrad.base import TensorBase, node_of
+from dlgrad.codegen import primitives
+from dlgrad.core.base import TensorBase, node_of
+from dlgrad.core.host import nested
 from dlgrad.dtype import BOOL, DType, float32, unpack_values
-from dlgrad.graph import Contraction, Node, toposort
-from dlgrad.host import nested
-from dlgrad.ops import (
+from dlgrad.lazy.graph import Contraction, Node, toposort
+from dlgrad.lazy.ops import (
     BufferOps,
     ElementwiseOps,
     FactorOps,
@@ -29,7 +30,7 @@ from dlgrad.ops import (
     ReduceOps,
     SerialOps,
 )
-from dlgrad.shape import View
+from dlgrad.lazy.shape import View
 
 Values = list[Any]
 

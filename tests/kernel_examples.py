@@ -8,21 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dlgrad.dtype import (
-    DType,
-    bfloat16,
-    bool_,
-    float16,
-    float32,
-    float64,
-    int8,
-    int32,
-    int64,
-    uint8,
-    uint32,
-    uint64,
-)
-from dlgrad.kernel import (
+from dlgrad.codegen.kernel import (
     Accumulate,
     Accumulator,
     Alu,
@@ -42,7 +28,21 @@ from dlgrad.kernel import (
     Stmt,
     Store,
 )
-from dlgrad.ops import OPS, ElementwiseOps, ReduceOps, Result
+from dlgrad.dtype import (
+    DType,
+    bfloat16,
+    bool_,
+    float16,
+    float32,
+    float64,
+    int8,
+    int32,
+    int64,
+    uint8,
+    uint32,
+    uint64,
+)
+from dlgrad.lazy.ops import OPS, ElementwiseOps, ReduceOps, Result
 
 E, R = ElementwiseOps, ReduceOps
 INFINITY = float("inf")

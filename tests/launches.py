@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dlgrad.device import Launch
-from dlgrad.engine import Recorder, Run, set_recorder
+from dlgrad.runtime.device import Launch
+from dlgrad.runtime.engine import Recorder, Run, set_recorder
 
 
 class Seen(Recorder):

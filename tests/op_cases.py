@@ -13,23 +13,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import dlgrad
-from dlgrad import (
+from dlgrad.matrix import distances
+from dlgrad.neural import (
     activations,
     adaptive_pooling,
     affine,
     attention,
     class_losses,
     convolution,
-    distances,
     folding,
     interpolation,
     lookup,
     losses,
     normalization,
-    padding,
     pooling,
     transposed,
 )
+from dlgrad.operators import padding
 from dlgrad.tensor import Tensor
 
 Shape = tuple[int, ...]

@@ -26,7 +26,7 @@ void NAME(void *const *buffers, const int64_t *sizes, const double *scalars,
 # What a child does to have used everything: memory, threads, a compiled kernel.
 USE_EVERYTHING = f"""
 import struct
-from dlgrad.device import Buffer, Launch, get_backend
+from dlgrad.runtime.device import Buffer, Launch, get_backend
 
 KERNEL = {KERNEL!r}
 N = 300_000

@@ -19,10 +19,10 @@ from test_matmul_source import Dims, Launch, layout, plain_launch
 
 from dlgrad.c_src.dialect import C
 from dlgrad.c_src.matmul_source import render_gemm
+from dlgrad.codegen.kernel import Caps
+from dlgrad.codegen.render import render
 from dlgrad.dtype import ALL_DTYPES, bfloat16, float32, pack_values, unpack_values
-from dlgrad.interp import run_gemm, run_kernel
-from dlgrad.kernel import Caps
-from dlgrad.render import render
+from dlgrad.runtime.interp import run_gemm, run_kernel
 
 CROSS, EMULATOR = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
 pytestmark = pytest.mark.skipif(

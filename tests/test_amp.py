@@ -9,7 +9,7 @@ import dlgrad
 import dlgrad.nn.functional as F
 from dlgrad import amp, nn
 from dlgrad.amp import GradScaler, autocast
-from dlgrad.autocasting import HALF, SINGLE, WIDEST, autocasts
+from dlgrad.core.autocasting import HALF, SINGLE, WIDEST, autocasts
 from dlgrad.optim import SGD, Adam
 
 BF16, F16, F32, F64 = dlgrad.bfloat16, dlgrad.float16, dlgrad.float32, dlgrad.float64

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import dlgrad
-from dlgrad import gradients, tape
-from dlgrad.ops import OPS, BufferOps
+from dlgrad.core import gradients, tape
+from dlgrad.lazy.ops import OPS, BufferOps
 from dlgrad.tensor import Tensor
 
 

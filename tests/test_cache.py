@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from processes import USE_EVERYTHING, finish, run, start
 
-from dlgrad import cache, config
+from dlgrad import config
 from dlgrad.errors import CompileError, NoCompileError
+from dlgrad.runtime import cache
 
 SUFFIXES = (".c", ".so")
 

@@ -10,8 +10,8 @@ import pytest
 
 import dlgrad
 from dlgrad import nn
-from dlgrad.device import get_backend
 from dlgrad.errors import AutogradError
+from dlgrad.runtime.device import get_backend
 from dlgrad.tensor import Tensor
 from dlgrad.utils.checkpoint import checkpoint, checkpoint_sequential
 

@@ -7,8 +7,9 @@ import sys
 import pytest
 from processes import TIMEOUT, environment
 
-from dlgrad import cache, config
+from dlgrad import config
 from dlgrad.__main__ import main
+from dlgrad.runtime import cache
 from dlgrad.version import __version__
 
 HAS_COMPILER = bool(shutil.which("clang") or shutil.which("gcc"))

@@ -71,7 +71,7 @@ def test_without_a_compiler_everything_can_be_imported(tmp_path):
         "import sys, dlgrad, dlgrad.c_src.backend\n"
         "from importlib.machinery import PathFinder\n"
         "from dlgrad.c_src import compiler\n"
-        "from dlgrad.device import get_backend\n"
+        "from dlgrad.runtime.device import get_backend\n"
         "compiler.find_spec = lambda name: None\n"
         "try: get_backend('cpu')\n"
         "except RuntimeError as error: print(type(error).__name__)\n"

@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 import dlgrad
-from dlgrad import cache, config
+from dlgrad import config
 from dlgrad.data import (
     CIFAR10,
     CIFAR100,
@@ -21,6 +21,7 @@ from dlgrad.data import (
     write_text,
 )
 from dlgrad.errors import DownloadError, FileFormatError
+from dlgrad.runtime import cache
 
 # Texts -----------------------------------------------------------------------------------------
 

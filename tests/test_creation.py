@@ -301,7 +301,7 @@ def test_shapes() -> None:
 
 
 def test_long_pending_chains_are_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dlgrad import storage
+    from dlgrad.core import storage
 
     monkeypatch.setattr(storage, "DEPTH_LIMIT", 10)
     x = dlgrad.tensor([0.0])
@@ -312,7 +312,7 @@ def test_long_pending_chains_are_evaluated(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_many_imported_bytes_evaluate_what_is_pending(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dlgrad import storage
+    from dlgrad.core import storage
 
     monkeypatch.setattr(storage, "BYTES_LIMIT", 1000)
     monkeypatch.setattr(storage, "_imported_bytes", 0)

@@ -144,7 +144,7 @@ print("parent:", x.tolist())
 def test_memory_that_is_kept_is_given_back_when_it_runs_out() -> None:
     """The simulated GPU has 8 GiB; a block in use stays, a free one makes room."""
     program = """
-from dlgrad.device import Buffer, get_backend
+from dlgrad.runtime.device import Buffer, get_backend
 from dlgrad.errors import DeviceError
 backend = get_backend("cuda:0")
 calls = []
@@ -175,7 +175,7 @@ except DeviceError as error:
 def test_a_fault_in_a_kernel_is_reported_when_somebody_waits() -> None:
     program = """
 import dlgrad
-from dlgrad.device import Buffer, Launch, get_backend
+from dlgrad.runtime.device import Buffer, Launch, get_backend
 from gpu_kernels import elementwise
 backend = get_backend("cuda:0")
 (program,) = backend.compile([elementwise()])

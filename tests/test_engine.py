@@ -7,7 +7,8 @@ import threading
 from launches import recorded
 
 import dlgrad
-from dlgrad import config, engine
+from dlgrad import config
+from dlgrad.runtime import engine
 
 
 def kernels(seen):

@@ -10,7 +10,7 @@ import pytest
 import dlgrad
 from dlgrad.dtype import ALL_DTYPES
 from dlgrad.errors import DTypeError, FileFormatError
-from dlgrad.serialization import load_metadata
+from dlgrad.files.serialization import load_metadata
 
 # .npy and .npz ---------------------------------------------------------------------------------
 

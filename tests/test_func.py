@@ -8,7 +8,7 @@ import pytest
 
 import dlgrad
 from dlgrad import nn
-from dlgrad.batching import RULES
+from dlgrad.core.batching import RULES
 from dlgrad.errors import AutogradError, DTypeError, ShapeError, VmapError
 from dlgrad.func import (
     functional_call,
@@ -23,7 +23,7 @@ from dlgrad.func import (
     vjp,
     vmap,
 )
-from dlgrad.ops import OPS
+from dlgrad.lazy.ops import OPS
 from dlgrad.tensor import Tensor
 
 ROWS = dlgrad.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])

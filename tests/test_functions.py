@@ -9,7 +9,7 @@ import pytest
 
 import dlgrad
 from dlgrad import special
-from dlgrad.in_place_methods import InPlaceMethods
+from dlgrad.core.in_place_methods import InPlaceMethods
 
 INF, NAN = math.inf, math.nan
 

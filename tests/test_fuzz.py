@@ -15,8 +15,8 @@ import pytest
 
 import dlgrad
 from dlgrad import config
-from dlgrad.padding import pad
-from dlgrad.pooling import avg_pool2d, max_pool2d
+from dlgrad.neural.pooling import avg_pool2d, max_pool2d
+from dlgrad.operators.padding import pad
 from dlgrad.tensor import Tensor
 
 Pool = list[Tensor]

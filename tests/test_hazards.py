@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import dlgrad
+from dlgrad.core.storage import evaluate_pending
 from dlgrad.errors import AutogradError
-from dlgrad.storage import evaluate_pending
 
 
 def test_view_of_a_reshaped_write_survives_its_evaluation():

@@ -16,7 +16,7 @@ import pytest
 
 import dlgrad
 from dlgrad import nn
-from dlgrad.dlpack import ManagedVersioned, _given_out
+from dlgrad.core.dlpack import ManagedVersioned, _given_out
 from dlgrad.errors import AutogradError
 
 # Buffers ----------------------------------------------------------------------------------------

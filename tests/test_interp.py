@@ -15,6 +15,10 @@ from c_kernels import (
 from kernel_examples import EXAMPLES, Example, at, cast, given, load, loop, out
 
 from dlgrad.c_src.dialect import C
+from dlgrad.codegen.kernel import Alu, Kernel, Store
+from dlgrad.codegen.primitives import apply, philox, wrap
+from dlgrad.codegen.render import render
+from dlgrad.codegen.verify import dtype_problem, verify
 from dlgrad.dtype import (
     ALL_DTYPES,
     DType,
@@ -32,12 +36,8 @@ from dlgrad.dtype import (
     unpack_values,
 )
 from dlgrad.errors import VerifyError
-from dlgrad.interp import run_kernel
-from dlgrad.kernel import Alu, Kernel, Store
-from dlgrad.ops import OPS, ElementwiseOps, Result
-from dlgrad.primitives import apply, philox, wrap
-from dlgrad.render import render
-from dlgrad.verify import dtype_problem, verify
+from dlgrad.lazy.ops import OPS, ElementwiseOps, Result
+from dlgrad.runtime.interp import run_kernel
 
 E = ElementwiseOps
 NAN, INFINITY = float("nan"), float("inf")

@@ -16,10 +16,10 @@ import pytest
 
 import dlgrad
 from dlgrad import linalg
-from dlgrad.base import make, node_of
+from dlgrad.core.base import make, node_of
 from dlgrad.dtype import DType, float32, float64, int64
-from dlgrad.factors import factor
-from dlgrad.ops import FactorOps
+from dlgrad.lazy.factors import factor
+from dlgrad.lazy.ops import FactorOps
 from dlgrad.tensor import Tensor
 
 DEVICES = ["cpu", "python"]

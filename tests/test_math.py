@@ -16,10 +16,10 @@ import pytest
 from c_kernels import COMPILERS, compile_library
 
 from dlgrad.c_src.dialect import C
+from dlgrad.codegen.primitives import apply, round_float
+from dlgrad.codegen.render import with_helpers
 from dlgrad.dtype import float32, float64
-from dlgrad.ops import ElementwiseOps
-from dlgrad.primitives import apply, round_float
-from dlgrad.render import with_helpers
+from dlgrad.lazy.ops import ElementwiseOps
 
 E = ElementwiseOps
 NUMERICS = Path(__file__).resolve().parent.parent / "docs" / "numerics.md"

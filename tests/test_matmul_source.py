@@ -20,6 +20,19 @@ import pytest
 from c_kernels import COMPILERS, compile_library, random_numbers
 
 from dlgrad.c_src.matmul_source import register_tile, render_gemm
+from dlgrad.codegen.kernel import (
+    Alu,
+    Caps,
+    Expr,
+    Gemm,
+    Let,
+    Literal,
+    Load,
+    Local,
+    Parameter,
+    Scalar,
+    Store,
+)
 from dlgrad.dtype import (
     ALL_DTYPES,
     DType,
@@ -36,9 +49,8 @@ from dlgrad.dtype import (
     uint64,
     unpack_values,
 )
-from dlgrad.interp import run_gemm
-from dlgrad.kernel import Alu, Caps, Expr, Gemm, Let, Literal, Load, Local, Parameter, Scalar, Store
-from dlgrad.ops import ElementwiseOps as E
+from dlgrad.lazy.ops import ElementwiseOps as E
+from dlgrad.runtime.interp import run_gemm
 
 # Vector units by name: the flags that ask for them, bytes and registers.  Small caches make
 # small problems run through every loop of the template.

@@ -143,7 +143,7 @@ def test_a_fault_in_a_kernel_is_reported_when_somebody_waits() -> None:
 import sys
 sys.path.insert(0, {str(TESTS)!r})
 import dlgrad
-from dlgrad.device import Buffer, Launch, get_backend
+from dlgrad.runtime.device import Buffer, Launch, get_backend
 from gpu_kernels import elementwise
 backend = get_backend("metal:0")
 (program,) = backend.compile([elementwise()])
@@ -167,7 +167,7 @@ def test_many_sizes_do_not_fit_the_command() -> None:
     program = f"""
 import sys
 sys.path.insert(0, {str(TESTS)!r})
-from dlgrad.device import Buffer, Launch, get_backend
+from dlgrad.runtime.device import Buffer, Launch, get_backend
 from gpu_kernels import matmul
 backend = get_backend("metal:0")
 (program,) = backend.compile([matmul()])
@@ -250,7 +250,7 @@ except dlgrad.errors.NoCompileError as error:
 
 
 REFUSED = """
-from dlgrad.device import get_backend
+from dlgrad.runtime.device import get_backend
 from dlgrad.errors import CompileError
 compiler = get_backend("metal:0")._compiler
 source = "#include <metal_stdlib>\\nusing namespace metal;\\nkernel void bad() { int a = b; }"

@@ -4,8 +4,8 @@ import pytest
 from kernel_examples import EXAMPLES
 from test_verify import GEMM
 
-from dlgrad.device import Buffer, Launch, get_backend
 from dlgrad.dtype import float32, pack_values, unpack_values
+from dlgrad.runtime.device import Buffer, Launch, get_backend
 
 
 def launches(backend, kernel, example, **more) -> list[Launch]:

@@ -13,9 +13,9 @@ import pytest
 from op_cases import CASES, ELEMENTWISE, Case
 
 import dlgrad
-from dlgrad.device import get_backend
 from dlgrad.dtype import DType
 from dlgrad.errors import DlgradError
+from dlgrad.runtime.device import get_backend
 from dlgrad.tensor import Tensor
 
 H = 1e-5  # the step of a difference quotient, in float64
@@ -239,7 +239,7 @@ def test_special_values(name: str, given: list[float], expected: Any) -> None:
 
 @pytest.mark.parametrize("name", ["sigmoid", "logsigmoid", "softplus", "tanh", "elu", "gelu"])
 def test_gradients_far_out_are_finite(name: str) -> None:
-    from dlgrad import activations
+    from dlgrad.neural import activations
 
     x = dlgrad.tensor([-500.0, -90.0, 0.0, 90.0, 500.0], device=MAIN, requires_grad=True)
     getattr(activations, name)(x).sum().backward()
@@ -335,7 +335,7 @@ def test_bad_input(call: Any, error: type[Exception], words: str) -> None:
 
 
 def test_bad_input_of_networks() -> None:
-    from dlgrad import class_losses, convolution, losses, pooling
+    from dlgrad.neural import class_losses, convolution, losses, pooling
 
     x = dlgrad.zeros(1, 3, 5, 5)
     with pytest.raises(RuntimeError, match="channels"):

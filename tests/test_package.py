@@ -174,7 +174,7 @@ def test_rooms_say_whether_they_are_there(room: str, monkeypatch: pytest.MonkeyP
     def refuse(index: int) -> None:
         raise dlgrad.DeviceError(f"no GPU {index}")
 
-    device = sys.modules["dlgrad.device"]  # dlgrad.device is the class
+    device = sys.modules["dlgrad.runtime.device"]  # dlgrad.runtime.device is the class
     module = getattr(dlgrad, room)
     monkeypatch.setattr(device, "_opened", {f"{room}:0": object()})
     assert module.is_available() is True

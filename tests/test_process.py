@@ -10,7 +10,7 @@ import time
 import pytest
 from processes import USE_EVERYTHING, finish, leftovers, run, start
 
-from dlgrad import temporary
+from dlgrad.runtime import temporary
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("clang") or shutil.which("gcc")), reason="neither clang nor gcc is there"
@@ -245,7 +245,8 @@ def test_a_lock_that_was_held_is_free_in_a_child(tmp_path):
     code = (
         "import os, threading, warnings\n"
         "warnings.simplefilter('ignore', DeprecationWarning)\n"
-        "from dlgrad import cache, helpers\n"
+        "from dlgrad import helpers\n"
+        "from dlgrad.runtime import cache\n"
         "held, done = threading.Event(), threading.Event()\n"
         "def hold():\n"
         "    with cache._lock: held.set(); done.wait(30)\n"

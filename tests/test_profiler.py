@@ -7,8 +7,9 @@ import time
 import pytest
 
 import dlgrad
-from dlgrad import config, profiler, report
-from dlgrad.timeline import Event
+from dlgrad import config, profiler
+from dlgrad.runtime import report
+from dlgrad.runtime.timeline import Event
 
 MILLISECOND = 1_000_000
 
@@ -20,7 +21,7 @@ def event(name, start, end, kind="user", thread=1):
 def profiled(**options):
     """A profile of three evaluations, and of one user range around the last two."""
     x = dlgrad.arange(1000).float().realize()
-    dlgrad.engine.clear_plans()
+    dlgrad.runtime.engine.clear_plans()
     with profiler.profile(**options) as result:
         total = (x * 3 + 1).sum().item()
         for _ in range(2):

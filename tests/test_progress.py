@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from dlgrad import progress
-from dlgrad.progress import Progress
+from dlgrad.drawing import progress
+from dlgrad.drawing.progress import Progress
 
 
 class Terminal(io.StringIO):

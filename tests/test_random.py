@@ -8,7 +8,7 @@ import graph_reference
 import pytest
 
 import dlgrad
-from dlgrad import primitives
+from dlgrad.codegen import primitives
 from dlgrad.random import DEFAULT_SEED, permutation
 
 
@@ -127,7 +127,7 @@ def test_permutations() -> None:
 
 
 def test_bernoulli_and_dropout() -> None:
-    from dlgrad.dropping import dropout
+    from dlgrad.neural.dropping import dropout
 
     dlgrad.manual_seed(0)
     ones = dlgrad.bernoulli(dlgrad.full((10_000,), 0.3))

@@ -11,6 +11,22 @@ import pytest
 from kernel_examples import EXAMPLES, alu, at, cast, given, kernel, load, loop, number, out
 
 from dlgrad.c_src.dialect import C
+from dlgrad.codegen.helper_source import literal
+from dlgrad.codegen.kernel import (
+    Accumulate,
+    Accumulator,
+    Counter,
+    Expr,
+    Index,
+    Let,
+    Load,
+    Local,
+    Scalar,
+    Store,
+    parallel_nest,
+)
+from dlgrad.codegen.render import expression, index_text, render, statements
+from dlgrad.codegen.verify import verify
 from dlgrad.cuda.dialect import CUDA
 from dlgrad.dtype import (
     DType,
@@ -27,24 +43,8 @@ from dlgrad.dtype import (
     uint64,
 )
 from dlgrad.errors import DTypeError
-from dlgrad.helper_source import literal
-from dlgrad.kernel import (
-    Accumulate,
-    Accumulator,
-    Counter,
-    Expr,
-    Index,
-    Let,
-    Load,
-    Local,
-    Scalar,
-    Store,
-    parallel_nest,
-)
+from dlgrad.lazy.ops import OPS, ElementwiseOps, ReduceOps
 from dlgrad.metal.dialect import METAL
-from dlgrad.ops import OPS, ElementwiseOps, ReduceOps
-from dlgrad.render import expression, index_text, render, statements
-from dlgrad.verify import verify
 
 E = ElementwiseOps
 GOLDEN = Path(__file__).parent / "golden"

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from processes import KERNEL
 
-from dlgrad import cache, config
+from dlgrad import config
 from dlgrad.c_src import library
 from dlgrad.c_src.runtime import cut_kernel, cut_matmul
-from dlgrad.device import Buffer, Launch, get_backend
 from dlgrad.errors import DeviceError
+from dlgrad.runtime import cache
+from dlgrad.runtime.device import Buffer, Launch, get_backend
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("clang") or shutil.which("gcc")), reason="neither clang nor gcc is there"

@@ -8,8 +8,8 @@ from launches import recorded
 import dlgrad
 import dlgrad.nn.functional as F
 from dlgrad import config
-from dlgrad.memory import Lifetime, place
-from dlgrad.shape import View
+from dlgrad.lazy.memory import Lifetime, place
+from dlgrad.lazy.shape import View
 
 
 def count(expression, *shapes):

@@ -13,10 +13,11 @@ import tracemalloc
 import pytest
 
 import dlgrad
-from dlgrad import helpers, safetensors
+from dlgrad import helpers
 from dlgrad.dtype import ALL_DTYPES
 from dlgrad.errors import FileFormatError
-from dlgrad.serialization import load_metadata, tensor_bytes, tensor_from_bytes
+from dlgrad.files import safetensors
+from dlgrad.files.serialization import load_metadata, tensor_bytes, tensor_from_bytes
 
 
 def same(a, b):
@@ -409,7 +410,8 @@ def test_a_kill_while_saving_leaves_a_readable_file(tmp_path):
     path = tmp_path / "file.safetensors"
     program = textwrap.dedent(
         f"""
-        from dlgrad import helpers, safetensors
+        from dlgrad import helpers
+        from dlgrad.files import safetensors
         from dlgrad.dtype import uint8
         entries = safetensors.layout({{"x": (uint8, (1 << 20,))}})
         header = safetensors.header_bytes(entries, {{}})

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from gpu_kernels import matmul, matmul_sizes
 
+from dlgrad.codegen.kernel import Gemm, Load, Local, Parameter, Store
+from dlgrad.codegen.tiled_matmul import jobs
 from dlgrad.cuda.kernels import source_of as cuda_source
 from dlgrad.dtype import float16, float32, int32
-from dlgrad.kernel import Gemm, Load, Local, Parameter, Store
 from dlgrad.metal.kernels import source_of as metal_source
-from dlgrad.tiled_matmul import jobs
 
 GOLDEN = Path(__file__).parent / "golden_matmul"
 LANGUAGES = {".cu": cuda_source, ".metal": metal_source}

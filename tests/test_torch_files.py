@@ -11,10 +11,10 @@ from collections import OrderedDict
 import pytest
 
 import dlgrad
-from dlgrad import pickle_machine, zip_files
 from dlgrad.dtype import ALL_DTYPES
 from dlgrad.errors import FileFormatError
-from dlgrad.pickle_machine import Call, Name, PersistentId, write_pickle
+from dlgrad.files import pickle_machine, zip_files
+from dlgrad.files.pickle_machine import Call, Name, PersistentId, write_pickle
 
 # What comes back -------------------------------------------------------------------------------
 

@@ -5,12 +5,7 @@ from dataclasses import replace
 import pytest
 from kernel_examples import EXAMPLES, alu, at, given, kernel, load, loop, number, out
 
-from dlgrad import graph
-from dlgrad.device import Buffer, get_backend
-from dlgrad.dtype import bool_, float16, float32, int32, int64, uint8
-from dlgrad.errors import VerifyError
-from dlgrad.graph import Contraction, Node
-from dlgrad.kernel import (
+from dlgrad.codegen.kernel import (
     Accumulate,
     Accumulator,
     Alu,
@@ -22,9 +17,14 @@ from dlgrad.kernel import (
     Scalar,
     Store,
 )
-from dlgrad.ops import BufferOps, ElementwiseOps, MatrixOps, MovementOps, ReduceOps
-from dlgrad.shape import View
-from dlgrad.verify import verify, verify_graph
+from dlgrad.codegen.verify import verify, verify_graph
+from dlgrad.dtype import bool_, float16, float32, int32, int64, uint8
+from dlgrad.errors import VerifyError
+from dlgrad.lazy import graph
+from dlgrad.lazy.graph import Contraction, Node
+from dlgrad.lazy.ops import BufferOps, ElementwiseOps, MatrixOps, MovementOps, ReduceOps
+from dlgrad.lazy.shape import View
+from dlgrad.runtime.device import Buffer, get_backend
 
 E, R = ElementwiseOps, ReduceOps
 X = load(1, at("i"))

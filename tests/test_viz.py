@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlgrad import viz
-from dlgrad.canvas import GLYPHS, Canvas, text_width
+from dlgrad.drawing.canvas import GLYPHS, Canvas, text_width
 
 
 def read_png(path):

@@ -7,11 +7,12 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 import dlgrad
-from dlgrad import nn, notice, viz
-from dlgrad.graph_layout import GAP_X, Layout
-from dlgrad.graph_picture import picture_of
+from dlgrad import nn, viz
+from dlgrad.drawing.graph_layout import GAP_X, Layout
+from dlgrad.drawing.graph_picture import picture_of
+from dlgrad.drawing.svg import SvgCanvas
 from dlgrad.nn import functional as F
-from dlgrad.svg import SvgCanvas
+from dlgrad.runtime import notice
 
 
 class Residual(nn.Module):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dlgrad.core.tape import Entry, anomaly
 from dlgrad.errors import AutogradError
-from dlgrad.reductions import any as any_of
-from dlgrad.tape import Entry, anomaly
+from dlgrad.operators.reductions import any as any_of
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlgrad.apply import copy, filled
 from dlgrad.autograd.walk import Target, as_tuple, fitted, no_history, walk
-from dlgrad.base import TensorBase, from_storage, grad_mode, node_of, requires_grad
+from dlgrad.core.apply import copy, filled
+from dlgrad.core.base import TensorBase, from_storage, grad_mode, node_of, requires_grad
+from dlgrad.core.tape import edge_of, write
 from dlgrad.errors import AutogradError, ShapeError
-from dlgrad.tape import edge_of, write
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor

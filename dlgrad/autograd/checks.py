@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from dlgrad.autograd.calls import grad
 from dlgrad.autograd.modes import enable_grad, no_grad
 from dlgrad.autograd.walk import as_tuple
-from dlgrad.base import TensorBase, is_tensor, requires_grad
-from dlgrad.creation import tensor
+from dlgrad.core.base import TensorBase, is_tensor, requires_grad
+from dlgrad.core.creation import tensor
+from dlgrad.core.host import export_numbers
 from dlgrad.dtype import float64
-from dlgrad.host import export_numbers
 from dlgrad.random import randn
 
 if TYPE_CHECKING:

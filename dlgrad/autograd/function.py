@@ -12,18 +12,18 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dlgrad.apply import filled
 from dlgrad.autograd.modes import no_grad
-from dlgrad.base import TensorBase, from_storage, grad_mode, requires_grad
+from dlgrad.core.apply import filled
+from dlgrad.core.base import TensorBase, from_storage, grad_mode, requires_grad
+from dlgrad.core.joint import result_entry, start_call
+from dlgrad.core.tape import Bundle, Entry, Row, edge_of, stale, start_entry
 from dlgrad.dtype import float32
 from dlgrad.errors import AutogradError, ShapeError
-from dlgrad.joint import result_entry, start_call
-from dlgrad.tape import Bundle, Entry, Row, edge_of, stale, start_entry
 
 if TYPE_CHECKING:
+    from dlgrad.core.storage import Storage
     from dlgrad.dtype import DType
-    from dlgrad.shape import Shape, View
-    from dlgrad.storage import Storage
+    from dlgrad.lazy.shape import Shape, View
     from dlgrad.tensor import Tensor
 
 _FREED = (

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dlgrad.apply import filled
 from dlgrad.autograd.calls import grad
 from dlgrad.autograd.modes import enable_grad
-from dlgrad.base import TensorBase, node_of, requires_grad
+from dlgrad.core.apply import filled
+from dlgrad.core.base import TensorBase, node_of, requires_grad
 from dlgrad.errors import AutogradError, ShapeError
-from dlgrad.joining import stack
-from dlgrad.movement import view
+from dlgrad.operators.joining import stack
+from dlgrad.operators.movement import view
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from types import CodeType
 from typing import Any, TypeVar
 
-from dlgrad.base import grad_mode
+from dlgrad.core.base import grad_mode
 
 F = TypeVar("F", bound=Callable[..., Any])
 Block = Callable[[], "GradModeBlock"]

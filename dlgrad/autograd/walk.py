@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlgrad import gradients
-from dlgrad import place_gradients as place_gradients  # fills its rows of the table
-from dlgrad.apply import cast
 from dlgrad.autograd.anomaly import check
-from dlgrad.base import TensorBase, grad_mode
+from dlgrad.core import gradients
+from dlgrad.core import place_gradients as place_gradients  # fills its rows of the table
+from dlgrad.core.apply import cast
+from dlgrad.core.base import TensorBase, grad_mode
+from dlgrad.core.tape import Bundle, Entry, anomaly
 from dlgrad.errors import AutogradError, ShapeError
-from dlgrad.tape import Bundle, Entry, anomaly
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor

@@ -3,7 +3,7 @@
 Floor 7.
 """
 
-from dlgrad.device import is_there
+from dlgrad.runtime.device import is_there
 
 
 def is_available() -> bool:

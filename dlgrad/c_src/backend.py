@@ -17,13 +17,13 @@ from dlgrad.c_src.compiler import Compiler, find_compiler, in_parallel
 from dlgrad.c_src.matmul_source import render_gemm
 from dlgrad.c_src.roofs import Roofs, measure_roofs
 from dlgrad.c_src.runtime import Prepared, Program, Runtime, Source
-from dlgrad.device import Backend, Launch
+from dlgrad.codegen.kernel import Caps, Gemm, Kernel
+from dlgrad.codegen.render import render
 from dlgrad.dtype import ALL_DTYPES
 from dlgrad.helpers import ForkSafeLock, debug_print
-from dlgrad.kernel import Caps, Gemm, Kernel
-from dlgrad.render import render
-from dlgrad.report import is_timed, report_launch
-from dlgrad.timeline import span
+from dlgrad.runtime.device import Backend, Launch
+from dlgrad.runtime.report import is_timed, report_launch
+from dlgrad.runtime.timeline import span
 
 # The loops of the template that matter are written out already; unrolling the others takes the
 # compiler as long as all the rest.

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
-from dlgrad import config, temporary
+from dlgrad import config
 from dlgrad.c_src import host
 from dlgrad.c_src.probe import Finding, examine, run
 from dlgrad.errors import CompileError, CompilerNotFoundError
 from dlgrad.helpers import ForkSafeLock
+from dlgrad.runtime import temporary
 
 T = TypeVar("T")
 

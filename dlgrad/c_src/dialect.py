@@ -10,9 +10,9 @@ flags themselves are in `probe.py`.
 from __future__ import annotations
 
 from dlgrad.c_src.math_source import MATH_HELPERS, MATH_OPERATIONS
-from dlgrad.dialect import Dialect
+from dlgrad.codegen.dialect import Dialect
 from dlgrad.dtype import ALL_DTYPES
-from dlgrad.ops import ElementwiseOps as E
+from dlgrad.lazy.ops import ElementwiseOps as E
 
 _TYPES = {dtype.name: f"{dtype.name}_t" for dtype in ALL_DTYPES if dtype.is_integer}
 _FLOATS = {"float32": "float", "float64": "double"}

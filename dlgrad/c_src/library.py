@@ -11,9 +11,9 @@ import ctypes
 import os
 import threading
 
-from dlgrad import cache, temporary
 from dlgrad.errors import DeviceError
 from dlgrad.helpers import ForkSafeLock
+from dlgrad.runtime import cache, temporary
 
 # What loaders say where files of a directory may not be executed ("noexec").
 _NOT_EXECUTABLE = ("failed to map segment", "Operation not permitted", "cannot enable executable")

@@ -13,7 +13,7 @@ Every function takes all float32 arguments: denormals, both zeros, infinities an
 
 from __future__ import annotations
 
-from dlgrad.ops import ElementwiseOps as E
+from dlgrad.lazy.ops import ElementwiseOps as E
 
 _LIBRARY = (E.EXP, E.EXPM1, E.LOG, E.LOG1P, E.SIN, E.COS, E.TANH, E.ERF, E.ATAN)
 MATH_OPERATIONS = {(op, "float64"): f"__builtin_{op.value}({{0}})" for op in _LIBRARY} | {

@@ -37,9 +37,9 @@ from dlgrad.c_src.matmul_vectors import (
     transpose_block,
     types,
 )
-from dlgrad.helper_source import value_type
-from dlgrad.kernel import Alu, Caps, Expr, Gemm, Let, Load, Local, Stmt, Store
-from dlgrad.render import declarations, statements, with_helpers
+from dlgrad.codegen.helper_source import value_type
+from dlgrad.codegen.kernel import Alu, Caps, Expr, Gemm, Let, Load, Local, Stmt, Store
+from dlgrad.codegen.render import declarations, statements, with_helpers
 
 Place = Callable[[int], str]  # the text of the address of an access, by its position
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dlgrad.codegen.kernel import Caps
 from dlgrad.dtype import FLOAT, DType
-from dlgrad.kernel import Caps
 
 UNPACKED_COLUMNS = 8  # columns along k that are summed at once
 ROWS_OF_A_POINTER = 4  # rows that one pointer and their distance reach

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dlgrad import cache, config, temporary
+from dlgrad import config
 from dlgrad.c_src import host
 from dlgrad.errors import DeviceError, NoCompileError
+from dlgrad.runtime import cache, temporary
 
 TIMEOUT_SECONDS = 600
 

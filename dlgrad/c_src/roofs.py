@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dlgrad import cache
 from dlgrad.c_src import host
 from dlgrad.c_src.runtime import Runtime
-from dlgrad.device import Launch
+from dlgrad.runtime import cache
+from dlgrad.runtime.device import Launch
 
 PATIENCE = 10  # measurements without a better one, after which the best one counts
 MOST_REPEATS = 60

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlgrad import cache, temporary
 from dlgrad.c_src import library
 from dlgrad.c_src.compiler import Compiler
 from dlgrad.c_src.runtime_source import RUNTIME, RUNTIME_FLAGS
-from dlgrad.device import Launch
 from dlgrad.errors import DeviceError
+from dlgrad.runtime import cache, temporary
+from dlgrad.runtime.device import Launch
 
 # Cost counts operations and bytes.  Below two units of it a kernel is one call of one thread:
 # that takes a few microseconds, about what it takes to share work with threads that are awake.

@@ -6,7 +6,7 @@ driver library, nvcc and NVRTC.
 
 from __future__ import annotations
 
-from dlgrad.device import Backend, canonical_device, get_backend, is_there, opened_backends
+from dlgrad.runtime.device import Backend, canonical_device, get_backend, is_there, opened_backends
 
 
 def is_available() -> bool:

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from ctypes import byref, c_float, c_uint64
 from typing import Any
 
-from dlgrad import config, temporary
+from dlgrad import config
+from dlgrad.codegen.kernel import Caps, Gemm, Kernel
 from dlgrad.cuda import driver as cuda
 from dlgrad.cuda.compiler import CudaCompiler
 from dlgrad.cuda.dialect import BLOCK
@@ -25,12 +26,12 @@ from dlgrad.cuda.driver import CudaError, Driver
 from dlgrad.cuda.kernels import source_of
 from dlgrad.cuda.launches import PreparedLaunch, Program
 from dlgrad.cuda.nvcc import find_compiler
-from dlgrad.device import Backend, Launch
 from dlgrad.dtype import ALL_DTYPES
 from dlgrad.errors import DeviceError
 from dlgrad.helpers import debug_print
-from dlgrad.kernel import Caps, Gemm, Kernel
-from dlgrad.report import is_timed, report_launch
+from dlgrad.runtime import temporary
+from dlgrad.runtime.device import Backend, Launch
+from dlgrad.runtime.report import is_timed, report_launch
 
 GROUPS_PER_MULTIPROCESSOR = 8  # 2048 resident threads in groups of 256
 NAME_LENGTH = 256

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from dlgrad import cache
+from dlgrad.runtime import cache
 
 FLAGS = ("-std=c++17", "--fmad=true")
 

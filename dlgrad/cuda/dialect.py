@@ -6,8 +6,8 @@ the parallel range, or one block does it where the kernel is cooperative.
 
 from __future__ import annotations
 
-from dlgrad.dialect import Dialect
-from dlgrad.ops import ElementwiseOps as E
+from dlgrad.codegen.dialect import Dialect
+from dlgrad.lazy.ops import ElementwiseOps as E
 
 BLOCK = 256  # threads
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dlgrad.codegen.kernel import Gemm, Kernel
+from dlgrad.codegen.render import render
+from dlgrad.codegen.tiled_matmul import render_tiled
 from dlgrad.cuda.dialect import CUDA
-from dlgrad.kernel import Gemm, Kernel
-from dlgrad.render import render
-from dlgrad.tiled_matmul import render_tiled
 
 # A matmul takes its sizes as an array in device memory: their number depends on the ranks.
 _SIZES = "const long long *"

@@ -13,12 +13,12 @@ from ctypes import c_int64, c_uint64, c_void_p
 from dataclasses import dataclass
 from typing import Any
 
+from dlgrad.codegen.kernel import Gemm, Kernel
+from dlgrad.codegen.tiled_matmul import jobs
 from dlgrad.cuda.dialect import BLOCK
-from dlgrad.device import Launch
 from dlgrad.dtype import BOOL, FLOAT, DType
 from dlgrad.errors import DeviceError
-from dlgrad.kernel import Gemm, Kernel
-from dlgrad.tiled_matmul import jobs
+from dlgrad.runtime.device import Launch
 
 MAX_GRID = 2**31 - 1
 

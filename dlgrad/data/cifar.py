@@ -15,7 +15,7 @@ from dlgrad.data.download import download as fetch
 from dlgrad.data.images import LabelledImages
 from dlgrad.dtype import uint8
 from dlgrad.errors import FileFormatError
-from dlgrad.mapped import tensor_from_bytes
+from dlgrad.files.mapped import tensor_from_bytes
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE

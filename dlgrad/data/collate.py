@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dlgrad.creation import tensor
-from dlgrad.joining import stack
+from dlgrad.core.creation import tensor
+from dlgrad.operators.joining import stack
 from dlgrad.tensor import Tensor
 
 

@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from dlgrad.errors import ShapeError
-from dlgrad.mapped import tensor_bytes, tensor_from_bytes
+from dlgrad.files.mapped import tensor_bytes, tensor_from_bytes
 from dlgrad.random import Generator, permutation
 from dlgrad.tensor import Tensor
 

@@ -12,9 +12,9 @@ import math
 import random
 from array import array
 
-from dlgrad.creation import tensor
+from dlgrad.core.creation import tensor
 from dlgrad.dtype import float32, int64, uint8
-from dlgrad.mapped import tensor_bytes, tensor_from_bytes
+from dlgrad.files.mapped import tensor_bytes, tensor_from_bytes
 from dlgrad.tensor import Tensor
 
 Point = tuple[float, float]

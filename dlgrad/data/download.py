@@ -10,9 +10,9 @@ import os
 from collections.abc import Sequence
 
 from dlgrad import config
+from dlgrad.drawing.progress import Progress
 from dlgrad.errors import DownloadError
 from dlgrad.helpers import write_atomically
-from dlgrad.progress import Progress
 
 TIMEOUT_SECONDS = 15.0  # without an answer
 MAX_BYTES = 1 << 28

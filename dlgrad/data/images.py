@@ -10,7 +10,7 @@ from typing import Any
 
 from dlgrad.data.dataset import Dataset, RowGatherer
 from dlgrad.dtype import int64
-from dlgrad.mapped import tensor_from_bytes
+from dlgrad.files.mapped import tensor_from_bytes
 from dlgrad.tensor import Tensor
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from errno import ENOENT
 from typing import Any, NamedTuple
 
-from dlgrad import cache, config
+from dlgrad import config
 from dlgrad.data.dataset import TensorDataset
 from dlgrad.data.digits import draw_digits
 from dlgrad.data.download import download
@@ -19,7 +19,8 @@ from dlgrad.data.idx import read_idx
 from dlgrad.data.images import LabelledImages
 from dlgrad.dtype import uint8
 from dlgrad.errors import FileFormatError
-from dlgrad.mapped import tensor_from_bytes
+from dlgrad.files.mapped import tensor_from_bytes
+from dlgrad.runtime import cache
 from dlgrad.tensor import Tensor
 
 # The sizes of the smaller sets that stand in for MNIST.

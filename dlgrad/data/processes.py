@@ -32,6 +32,7 @@ from multiprocessing import connection
 from typing import Any
 
 from dlgrad import config
+from dlgrad.core.host import export_bytes
 from dlgrad.data.fetch import Recipe
 from dlgrad.data.workers import (
     FAILURE,
@@ -45,8 +46,7 @@ from dlgrad.data.workers import (
     work,
 )
 from dlgrad.dtype import dtype_from_name
-from dlgrad.host import export_bytes
-from dlgrad.mapped import MappedFile
+from dlgrad.files.mapped import MappedFile
 from dlgrad.tensor import Tensor
 
 INLINE_BYTES = 1 << 14  # replies up to that size go through the socket, which holds several

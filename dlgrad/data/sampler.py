@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any
 
-from dlgrad.base import is_tensor
+from dlgrad.core.base import is_tensor
 from dlgrad.data.streams import stream
 from dlgrad.random import Generator, permutation
 

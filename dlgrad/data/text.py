@@ -12,15 +12,16 @@ import re
 from array import array
 from collections.abc import Iterable, Sequence
 
-from dlgrad import cache, config
-from dlgrad.base import is_tensor
+from dlgrad import config
+from dlgrad.core.base import is_tensor
 from dlgrad.data.dataset import Dataset, check_indices
 from dlgrad.data.download import download
 from dlgrad.data.streams import stream
 from dlgrad.dtype import int64
 from dlgrad.errors import FileFormatError
-from dlgrad.mapped import tensor_from_bytes
+from dlgrad.files.mapped import tensor_from_bytes
 from dlgrad.random import Generator
+from dlgrad.runtime import cache
 from dlgrad.tensor import Tensor
 
 SHAKESPEARE_URLS = (

@@ -10,13 +10,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from dlgrad.apply import where
-from dlgrad.creation import empty, zeros_like
+from dlgrad.core.apply import where
+from dlgrad.core.creation import empty, zeros_like
 from dlgrad.distributions import constraints
 from dlgrad.distributions.constraints import Constraint
 from dlgrad.distributions.distribution import Distribution
 from dlgrad.distributions.utils import broadcast_all
-from dlgrad.error_functions import erfinv
+from dlgrad.operators.error_functions import erfinv
 from dlgrad.random import rand, randn
 from dlgrad.tensor import Tensor
 

@@ -10,19 +10,19 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-from dlgrad.apply import where
 from dlgrad.autograd import no_grad
-from dlgrad.choices import multinomial
-from dlgrad.creation import empty, full
+from dlgrad.core.apply import where
+from dlgrad.core.creation import empty, full
 from dlgrad.distributions import constraints
 from dlgrad.distributions.constraints import Constraint
 from dlgrad.distributions.distribution import Distribution
 from dlgrad.distributions.utils import broadcast_all, logits_to_probs, probs_to_logits
 from dlgrad.dtype import finfo, int64
-from dlgrad.losses import binary_cross_entropy_with_logits
-from dlgrad.ranges import arange
-from dlgrad.sampling import bernoulli
-from dlgrad.shape import broadcast_shapes
+from dlgrad.lazy.shape import broadcast_shapes
+from dlgrad.neural.losses import binary_cross_entropy_with_logits
+from dlgrad.operators.choices import multinomial
+from dlgrad.operators.ranges import arange
+from dlgrad.operators.sampling import bernoulli
 from dlgrad.tensor import Tensor
 
 

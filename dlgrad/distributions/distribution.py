@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from dlgrad.autograd import no_grad
 from dlgrad.distributions.constraints import Constraint
-from dlgrad.losses import known_numbers
+from dlgrad.neural.losses import known_numbers
 from dlgrad.tensor import Size, Tensor
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from dlgrad.apply import where
+from dlgrad.core.apply import where
 from dlgrad.distributions.continuous import Exponential, Laplace, LogNormal, Normal, Uniform
 from dlgrad.distributions.discrete import Bernoulli, Categorical, Independent
 from dlgrad.distributions.distribution import Distribution

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlgrad.creation import tensor
+from dlgrad.core.creation import tensor
 from dlgrad.dtype import finfo, get_default_dtype
-from dlgrad.joining import broadcast_tensors
+from dlgrad.operators.joining import broadcast_tensors
 from dlgrad.tensor import Tensor
 
 

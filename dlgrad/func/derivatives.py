@@ -15,13 +15,13 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlgrad.apply import cast, filled, move
 from dlgrad.autograd.modes import enable_grad
 from dlgrad.autograd.walk import fitted, reachable, walk
-from dlgrad.base import TensorBase, grad_mode, node_of, requires_grad, view_of
+from dlgrad.core.apply import cast, filled, move
+from dlgrad.core.base import TensorBase, grad_mode, node_of, requires_grad, view_of
+from dlgrad.core.tape import edge_of
+from dlgrad.core.trees import flatten, map_tensors, unflatten
 from dlgrad.errors import DTypeError, ShapeError
-from dlgrad.tape import edge_of
-from dlgrad.trees import flatten, map_tensors, unflatten
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor

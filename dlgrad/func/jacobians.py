@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlgrad.autograd.modes import enable_grad
-from dlgrad.base import node_of, requires_grad
+from dlgrad.core.base import node_of, requires_grad
+from dlgrad.core.trees import flatten, unflatten
 from dlgrad.func.derivatives import (
     Argnums,
     Level,
@@ -23,8 +24,7 @@ from dlgrad.func.derivatives import (
     zeros_like,
 )
 from dlgrad.func.vmapping import vmap
-from dlgrad.ranges import eye
-from dlgrad.trees import flatten, unflatten
+from dlgrad.operators.ranges import eye
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dlgrad.base import TensorBase, requires_grad
-from dlgrad.joining import stack
+from dlgrad.core.base import TensorBase, requires_grad
+from dlgrad.operators.joining import stack
 
 
 def places_of(module: Any) -> dict[str, tuple[dict[str, Any], str]]:

@@ -17,20 +17,20 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlgrad.autograd.walk import reachable, walk
-from dlgrad.base import TensorBase, from_storage, grad_mode, make, node_of, requires_grad
-from dlgrad.batching import Batcher
+from dlgrad.core.base import TensorBase, from_storage, grad_mode, make, node_of, requires_grad
+from dlgrad.core.batching import Batcher
+from dlgrad.core.joint import attach, outside_of, start_call
+from dlgrad.core.storage import Storage, pending_depth, pending_storages
+from dlgrad.core.tape import Entry, Row, edge_of, next_sequence, stale
+from dlgrad.core.tracing import TRACED, placeholder, stack
+from dlgrad.core.trees import Leaf, flatten, is_branch, unflatten
 from dlgrad.errors import AutogradError, VmapError
-from dlgrad.joining import cat
-from dlgrad.joint import attach, outside_of, start_call
-from dlgrad.movement import movedim, narrow
-from dlgrad.storage import Storage, pending_depth, pending_storages
-from dlgrad.tape import Entry, Row, edge_of, next_sequence, stale
-from dlgrad.tracing import TRACED, placeholder, stack
-from dlgrad.trees import Leaf, flatten, is_branch, unflatten
+from dlgrad.operators.joining import cat
+from dlgrad.operators.movement import movedim, narrow
 
 if TYPE_CHECKING:
+    from dlgrad.lazy.shape import Shape
     from dlgrad.random import Generator
-    from dlgrad.shape import Shape
     from dlgrad.tensor import Tensor
 
 _RANDOMNESS = ("error", "different", "same")

@@ -5,7 +5,7 @@ Floor 4.  `is_available` says whether tensors can be on it.
 
 from __future__ import annotations
 
-from dlgrad.device import is_there
+from dlgrad.runtime.device import is_there
 
 
 def is_available() -> bool:

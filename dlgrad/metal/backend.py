@@ -14,18 +14,19 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from dlgrad import config, temporary
-from dlgrad.device import Backend, Launch
+from dlgrad import config
+from dlgrad.codegen.kernel import Caps, Gemm, Kernel
 from dlgrad.dtype import ALL_DTYPES, float64
 from dlgrad.errors import DeviceError, DTypeError
 from dlgrad.helpers import debug_print
-from dlgrad.kernel import Caps, Gemm, Kernel
 from dlgrad.metal import objc
 from dlgrad.metal.compiler import MetalCompiler
 from dlgrad.metal.dialect import GROUP, NUMBERS_INDEX, SIZES_INDEX
 from dlgrad.metal.kernels import source_of
 from dlgrad.metal.launches import PreparedLaunch, Program
-from dlgrad.report import is_timed, report_launch
+from dlgrad.runtime import temporary
+from dlgrad.runtime.device import Backend, Launch
+from dlgrad.runtime.report import is_timed, report_launch
 
 DTYPES = tuple(dtype for dtype in ALL_DTYPES if dtype is not float64)
 FAMILY_APPLE7 = 1007  # the first with everything that kernels here use

@@ -13,9 +13,10 @@ import shutil
 import subprocess
 from ctypes import byref, c_void_p
 
-from dlgrad import cache, config, temporary
+from dlgrad import config
 from dlgrad.errors import CompileError, NoCompileError
 from dlgrad.metal.objc import Runtime
+from dlgrad.runtime import cache, temporary
 
 FLAGS = ("-O2", "-fno-fast-math")
 

@@ -7,9 +7,9 @@ fixed places in the argument table, behind every buffer.
 
 from __future__ import annotations
 
-from dlgrad.dialect import Dialect
+from dlgrad.codegen.dialect import Dialect
+from dlgrad.lazy.ops import ElementwiseOps as E
 from dlgrad.metal.math_source import MATH_HELPERS
-from dlgrad.ops import ElementwiseOps as E
 
 GROUP = 256  # threads
 SIZES_INDEX = 29  # in the argument table, which ends at 30

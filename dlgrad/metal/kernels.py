@@ -5,10 +5,10 @@ Floor 4.
 
 from __future__ import annotations
 
-from dlgrad.kernel import Gemm, Kernel
+from dlgrad.codegen.kernel import Gemm, Kernel
+from dlgrad.codegen.render import render
+from dlgrad.codegen.tiled_matmul import render_tiled
 from dlgrad.metal.dialect import METAL
-from dlgrad.render import render
-from dlgrad.tiled_matmul import render_tiled
 
 
 def source_of(kernel: Kernel | Gemm) -> str:

@@ -9,12 +9,12 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dlgrad.device import Launch
+from dlgrad.codegen.kernel import Gemm, Kernel
+from dlgrad.codegen.tiled_matmul import jobs
 from dlgrad.dtype import FLOAT, DType
 from dlgrad.errors import DeviceError
-from dlgrad.kernel import Gemm, Kernel
 from dlgrad.metal.dialect import GROUP
-from dlgrad.tiled_matmul import jobs
+from dlgrad.runtime.device import Launch
 
 MAX_GROUPS = 2**32 - 1
 WORD = 2**64

@@ -7,8 +7,8 @@ because fused kernels write no intermediate results anyway.
 from __future__ import annotations
 
 import dlgrad.nn.functional as F
-from dlgrad.creation import full
-from dlgrad.device_type import DeviceLike
+from dlgrad.core.creation import full
+from dlgrad.core.device_type import DeviceLike
 from dlgrad.dtype import DType
 from dlgrad.errors import ShapeError
 from dlgrad.nn import init as first_values

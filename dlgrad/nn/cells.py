@@ -11,8 +11,8 @@ import math
 from typing import Any
 
 import dlgrad.nn.functional as F
-from dlgrad.creation import empty
-from dlgrad.device_type import DeviceLike
+from dlgrad.core.creation import empty
+from dlgrad.core.device_type import DeviceLike
 from dlgrad.dtype import DType
 from dlgrad.errors import ShapeError
 from dlgrad.nn import init

@@ -9,8 +9,8 @@ from typing import Any
 
 import dlgrad.nn.functional as F
 from dlgrad.autograd import no_grad
-from dlgrad.creation import empty
-from dlgrad.device_type import DeviceLike
+from dlgrad.core.creation import empty
+from dlgrad.core.device_type import DeviceLike
 from dlgrad.dtype import DType
 from dlgrad.nn import init
 from dlgrad.nn.module import Module

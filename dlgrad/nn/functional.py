@@ -3,7 +3,8 @@
 Floor 7.  The functions themselves live on floor 6; this is the address PyTorch users know.
 """
 
-from dlgrad.activations import (
+from dlgrad.matrix.distances import cdist, cosine_similarity, normalize, pairwise_distance, pdist
+from dlgrad.neural.activations import (
     celu,
     celu_,
     elu,
@@ -40,7 +41,7 @@ from dlgrad.activations import (
     threshold,
     threshold_,
 )
-from dlgrad.adaptive_pooling import (
+from dlgrad.neural.adaptive_pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
@@ -48,19 +49,18 @@ from dlgrad.adaptive_pooling import (
     adaptive_max_pool2d,
     adaptive_max_pool3d,
 )
-from dlgrad.affine import bilinear, linear
-from dlgrad.alignment_loss import ctc_loss
-from dlgrad.attention import multi_head_attention_forward, scaled_dot_product_attention
-from dlgrad.class_losses import (
+from dlgrad.neural.affine import bilinear, linear
+from dlgrad.neural.alignment_loss import ctc_loss
+from dlgrad.neural.attention import multi_head_attention_forward, scaled_dot_product_attention
+from dlgrad.neural.class_losses import (
     cross_entropy,
     multi_margin_loss,
     multilabel_margin_loss,
     multilabel_soft_margin_loss,
     nll_loss,
 )
-from dlgrad.convolution import conv1d, conv2d, conv3d
-from dlgrad.distances import cdist, cosine_similarity, normalize, pairwise_distance, pdist
-from dlgrad.dropping import (
+from dlgrad.neural.convolution import conv1d, conv2d, conv3d
+from dlgrad.neural.dropping import (
     alpha_dropout,
     dropout,
     dropout1d,
@@ -68,12 +68,11 @@ from dlgrad.dropping import (
     dropout3d,
     feature_alpha_dropout,
 )
-from dlgrad.elementwise import tanh
-from dlgrad.folding import fold, unfold
-from dlgrad.grids import affine_grid, grid_sample
-from dlgrad.interpolation import interpolate, upsample, upsample_bilinear, upsample_nearest
-from dlgrad.lookup import embedding, embedding_bag, one_hot
-from dlgrad.losses import (
+from dlgrad.neural.folding import fold, unfold
+from dlgrad.neural.grids import affine_grid, grid_sample
+from dlgrad.neural.interpolation import interpolate, upsample, upsample_bilinear, upsample_nearest
+from dlgrad.neural.lookup import embedding, embedding_bag, one_hot
+from dlgrad.neural.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     gaussian_nll_loss,
@@ -84,7 +83,7 @@ from dlgrad.losses import (
     poisson_nll_loss,
     smooth_l1_loss,
 )
-from dlgrad.margin_losses import (
+from dlgrad.neural.margin_losses import (
     cosine_embedding_loss,
     hinge_embedding_loss,
     margin_ranking_loss,
@@ -92,7 +91,7 @@ from dlgrad.margin_losses import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
-from dlgrad.normalization import (
+from dlgrad.neural.normalization import (
     batch_norm,
     group_norm,
     instance_norm,
@@ -100,8 +99,7 @@ from dlgrad.normalization import (
     local_response_norm,
     rms_norm,
 )
-from dlgrad.padding import pad
-from dlgrad.pooling import (
+from dlgrad.neural.pooling import (
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
@@ -112,9 +110,11 @@ from dlgrad.pooling import (
     max_pool2d,
     max_pool3d,
 )
-from dlgrad.shuffling import channel_shuffle, pixel_shuffle, pixel_unshuffle
-from dlgrad.transposed import conv_transpose1d, conv_transpose2d, conv_transpose3d
-from dlgrad.unpooling import max_unpool1d, max_unpool2d, max_unpool3d
+from dlgrad.neural.shuffling import channel_shuffle, pixel_shuffle, pixel_unshuffle
+from dlgrad.neural.transposed import conv_transpose1d, conv_transpose2d, conv_transpose3d
+from dlgrad.neural.unpooling import max_unpool1d, max_unpool2d, max_unpool3d
+from dlgrad.operators.elementwise import tanh
+from dlgrad.operators.padding import pad
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",

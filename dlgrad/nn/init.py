@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 
 from dlgrad.autograd import no_grad
-from dlgrad.choices import randperm
 from dlgrad.dtype import bool_, float64
 from dlgrad.errors import ShapeError
+from dlgrad.operators.choices import randperm
+from dlgrad.operators.ranges import eye
 from dlgrad.random import Generator, rand, randn
-from dlgrad.ranges import eye
 from dlgrad.tensor import Tensor
 
 CONVOLUTIONS = (

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 
 import dlgrad.nn.functional as F
-from dlgrad.creation import empty
-from dlgrad.device_type import DeviceLike
+from dlgrad.core.creation import empty
+from dlgrad.core.device_type import DeviceLike
 from dlgrad.dtype import DType
 from dlgrad.nn import init
 from dlgrad.nn.module import Module

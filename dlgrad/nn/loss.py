@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import dlgrad.nn.functional as F
-from dlgrad.losses import chosen_reduction
+from dlgrad.neural.losses import chosen_reduction
 from dlgrad.nn.module import Module
 from dlgrad.tensor import Tensor
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import dlgrad.nn.functional as F
 from dlgrad.autograd import no_grad
-from dlgrad.creation import empty, ones, tensor, zeros
-from dlgrad.device_type import DeviceLike
+from dlgrad.core.creation import empty, ones, tensor, zeros
+from dlgrad.core.device_type import DeviceLike
 from dlgrad.dtype import DType, int64
 from dlgrad.errors import ShapeError
 from dlgrad.nn import init

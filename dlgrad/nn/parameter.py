@@ -5,7 +5,7 @@ Floor 7.
 
 from __future__ import annotations
 
-from dlgrad.creation import empty
+from dlgrad.core.creation import empty
 from dlgrad.tensor import Tensor
 
 

@@ -11,15 +11,15 @@ import warnings
 from typing import Any
 
 import dlgrad.nn.functional as F
-from dlgrad.creation import empty
-from dlgrad.device_type import DeviceLike
+from dlgrad.core.creation import empty
+from dlgrad.core.device_type import DeviceLike
 from dlgrad.dtype import DType
 from dlgrad.errors import ShapeError
-from dlgrad.joining import cat, stack
 from dlgrad.nn import init
 from dlgrad.nn.cells import gru_step, lstm_step, relu_step, tanh_step
 from dlgrad.nn.module import Module
 from dlgrad.nn.parameter import Parameter
+from dlgrad.operators.joining import cat, stack
 from dlgrad.tensor import Tensor
 
 CHUNKS = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from dlgrad import graph
 from dlgrad.autograd import no_grad
-from dlgrad.base import node_of
-from dlgrad.creation import zeros
+from dlgrad.core.base import node_of
+from dlgrad.core.creation import zeros
 from dlgrad.dtype import DType, float32
-from dlgrad.graph import Node
 from dlgrad.helpers import human_size
-from dlgrad.ops import MatrixOps, ReduceOps, is_elementwise
+from dlgrad.lazy import graph
+from dlgrad.lazy.graph import Node
+from dlgrad.lazy.ops import MatrixOps, ReduceOps, is_elementwise
 from dlgrad.tensor import Tensor
 
 if TYPE_CHECKING:

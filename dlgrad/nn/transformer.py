@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import dlgrad.nn.functional as F
-from dlgrad.creation import full
-from dlgrad.device_type import DeviceLike
+from dlgrad.core.creation import full
+from dlgrad.core.device_type import DeviceLike
 from dlgrad.dtype import DType
 from dlgrad.nn import init
 from dlgrad.nn.attention import MultiheadAttention
@@ -22,8 +22,8 @@ from dlgrad.nn.dropout import Dropout
 from dlgrad.nn.linear import Linear
 from dlgrad.nn.module import Module
 from dlgrad.nn.norm import LayerNorm
+from dlgrad.operators.triangles import triu
 from dlgrad.tensor import Tensor
-from dlgrad.triangles import triu
 
 Activation = str | Callable[[Tensor], Tensor]
 Mask = Tensor | None

@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 from dlgrad.autograd import enable_grad, no_grad
+from dlgrad.core.storage import evaluate_pending
 from dlgrad.errors import CaptureError
 from dlgrad.jit import current_capture
-from dlgrad.joining import cat
+from dlgrad.operators.joining import cat
 from dlgrad.optim.optimizer import Optimizer
-from dlgrad.storage import evaluate_pending
 from dlgrad.tensor import Tensor
 
 LEAST_CURVATURE = 1e-10  # a step with less is not remembered

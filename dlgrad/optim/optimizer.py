@@ -16,14 +16,14 @@ from functools import partial
 from typing import Any
 
 from dlgrad.autograd import enable_grad, no_grad
-from dlgrad.base import make_view
-from dlgrad.creation import full_like, zeros
-from dlgrad.creation import tensor as make_tensor
+from dlgrad.core.base import make_view
+from dlgrad.core.creation import full_like, zeros
+from dlgrad.core.creation import tensor as make_tensor
+from dlgrad.core.storage import evaluate_pending, realize
 from dlgrad.dtype import DType, bool_, float32, float64, pack_values
 from dlgrad.errors import CaptureError
 from dlgrad.jit import current_capture
-from dlgrad.shape import View
-from dlgrad.storage import evaluate_pending, realize
+from dlgrad.lazy.shape import View
 from dlgrad.tensor import HookHandle, Tensor
 
 Group = dict[str, Any]

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from dlgrad.autograd import no_grad
-from dlgrad.creation import zeros
+from dlgrad.core.creation import zeros
 from dlgrad.dtype import int64
 from dlgrad.nn.module import Module
 from dlgrad.nn.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d

@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlgrad.apply import move
 from dlgrad.autograd.modes import enable_grad
 from dlgrad.autograd.walk import walk
-from dlgrad.base import from_storage, grad_mode, requires_grad, view_of
+from dlgrad.core.apply import move
+from dlgrad.core.base import from_storage, grad_mode, requires_grad, view_of
+from dlgrad.core.joint import attach, outside_of, start_call
+from dlgrad.core.storage import realize
+from dlgrad.core.tape import Entry, Row, edge_of, next_sequence, stale
+from dlgrad.core.tracing import current_trace
+from dlgrad.core.trees import flatten, unflatten
 from dlgrad.errors import AutogradError
-from dlgrad.joint import attach, outside_of, start_call
 from dlgrad.random import default_generator
-from dlgrad.storage import realize
-from dlgrad.tape import Entry, Row, edge_of, next_sequence, stale
-from dlgrad.tracing import current_trace
-from dlgrad.trees import flatten, unflatten
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor

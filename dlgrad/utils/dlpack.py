@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dlgrad.dlpack import from_dlpack as from_dlpack
+from dlgrad.core.dlpack import from_dlpack as from_dlpack
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor

@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import op_db_table as table  # noqa: E402
 
 import dlgrad  # noqa: E402
+from dlgrad.core.host import export_bytes  # noqa: E402
 from dlgrad.dtype import dtype_from_name  # noqa: E402
-from dlgrad.host import export_bytes  # noqa: E402
 
 
 class Skip(Exception):

@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dlgrad.apply import where
-from dlgrad.creation import tensor
+from dlgrad.core.apply import where
+from dlgrad.core.creation import tensor
 from dlgrad.data.streams import stream
 from dlgrad.data.transforms.base import (
     Pair,
@@ -28,8 +28,8 @@ from dlgrad.data.transforms.base import (
     padded_to,
 )
 from dlgrad.data.transforms.places import Pad
-from dlgrad.gathers import gather
-from dlgrad.grids import affine_grid, grid_sample
+from dlgrad.neural.grids import affine_grid, grid_sample
+from dlgrad.operators.gathers import gather
 from dlgrad.random import Generator
 from dlgrad.tensor import Tensor
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dlgrad.base import is_tensor
+from dlgrad.core.base import is_tensor
 from dlgrad.dtype import FLOAT
 from dlgrad.errors import ShapeError
-from dlgrad.padding import pad
+from dlgrad.operators.padding import pad
 from dlgrad.tensor import Tensor
 
 Pair = tuple[float, float]

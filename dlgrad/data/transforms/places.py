@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dlgrad.data.transforms.base import Transform, as_floats, as_size, check_image, padded_to
-from dlgrad.interpolation import interpolate
-from dlgrad.padding import pad
+from dlgrad.neural.interpolation import interpolate
+from dlgrad.operators.padding import pad
 from dlgrad.tensor import Tensor
 
 _PADDING_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}

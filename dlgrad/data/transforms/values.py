@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dlgrad.base import is_tensor
-from dlgrad.creation import tensor
+from dlgrad.core.base import is_tensor
+from dlgrad.core.creation import tensor
 from dlgrad.data.transforms.base import Transform, as_numbers, check_image
 from dlgrad.dtype import BOOL, FLOAT, DType, bool_, float32, get_default_dtype
 from dlgrad.errors import DTypeError, ShapeError

@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable
 
 from dlgrad.autograd import no_grad
-from dlgrad.creation import tensor
-from dlgrad.joining import stack
+from dlgrad.core.creation import tensor
+from dlgrad.operators.joining import stack
 from dlgrad.tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dlgrad.errors import ShapeError
-from dlgrad.joining import cat
+from dlgrad.operators.joining import cat
 from dlgrad.tensor import Tensor
 
 

@@ -10,7 +10,7 @@ from dlgrad.autograd import no_grad
 from dlgrad.nn.conv import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from dlgrad.nn.module import Module
 from dlgrad.nn.utils.parametrize import register_parametrization
-from dlgrad.norms import norm
+from dlgrad.operators.norms import norm
 from dlgrad.tensor import Tensor
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dlgrad.errors import ShapeError
-from dlgrad.joining import stack
-from dlgrad.padding import pad_constant
+from dlgrad.operators.joining import stack
+from dlgrad.operators.padding import pad_constant
 from dlgrad.tensor import Tensor
 
 

@@ -1,0 +1,1 @@
+"""From groups of fused nodes to the text of kernels: lowering, the loop IR, the writer."""

@@ -1,0 +1,1 @@
+"""Pictures without libraries: a canvas, PNG, SVG, graphs, and the progress bar."""

@@ -1,0 +1,1 @@
+"""Reading and writing tensors: PyTorch's files, safetensors, NumPy's files, GGUF."""

@@ -1,0 +1,1 @@
+"""Operations on matrices: products, factorizations, systems of equations, spectra."""

@@ -1,0 +1,1 @@
+"""Operations on any tensor, by subject: arithmetic, reductions, movement, indexing, order."""

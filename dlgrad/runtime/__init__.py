@@ -1,0 +1,1 @@
+"""What runs kernels: devices, plans, their evaluation, the cache, the end of the process."""
