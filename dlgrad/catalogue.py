@@ -36,11 +36,11 @@ def public_functions() -> Iterator[tuple[str, Callable[..., Any]]]:
             holder = getattr(holder, part)
         names = getattr(holder, "__all__", None) or [n for n in vars(holder) if n[0] != "_"]
         for name in sorted(names):
-            value = getattr(holder, name)
+            value = inspect.unwrap(getattr(holder, name))
             if is_listed(name, value):
                 yield (f"{space}.{name}" if space else name), value
     for name in sorted(dir(dlgrad.Tensor)):
-        value = getattr(dlgrad.Tensor, name)
+        value = inspect.unwrap(getattr(dlgrad.Tensor, name))
         if is_listed(name, value) and value.__module__ != dlgrad.Tensor.__module__:
             yield f"Tensor.{name}", value
 

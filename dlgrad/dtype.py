@@ -151,10 +151,20 @@ def _promote(a: DType, b: DType) -> DType:
 _PROMOTION: dict[tuple[DType, DType], DType] = {}
 
 
+def need_dtype(function: str, value: object) -> None:
+    """TypeError unless `value` is a dtype."""
+    if not isinstance(value, DType):
+        raise TypeError(
+            f"{function}: expected a dtype such as dlgrad.float32, not {type(value).__name__}"
+        )
+
+
 def promote_types(a: DType, b: DType) -> DType:
     """The smallest dtype that holds the values of both, as `torch.promote_types`."""
     result = _PROMOTION.get((a, b))
     if result is None:
+        need_dtype("promote_types", a)
+        need_dtype("promote_types", b)
         result = _PROMOTION[a, b] = _promote(a, b)
     return result
 
@@ -219,6 +229,7 @@ class finfo:
     """Limits of a float dtype, as `torch.finfo`: `bits`, `eps`, `max`, `min`, `tiny`."""
 
     def __init__(self, dtype: DType) -> None:
+        need_dtype("finfo", dtype)
         if not dtype.is_floating_point:
             raise DTypeError(f"finfo needs a floating-point dtype, got {dtype!r}; use iinfo")
         self.dtype = dtype
@@ -258,6 +269,7 @@ class iinfo:
     """Limits of an integer dtype, as `torch.iinfo`: `bits`, `max`, `min`."""
 
     def __init__(self, dtype: DType) -> None:
+        need_dtype("iinfo", dtype)
         if not dtype.is_integer:
             raise DTypeError(f"iinfo needs an integer dtype, got {dtype!r}; use finfo")
         self.dtype = dtype

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlgrad.core import apply
 from dlgrad.core.apply import result_dtype
+from dlgrad.core.arguments import check_namespace
 from dlgrad.core.base import Number, is_tensor
 from dlgrad.core.creation import (
     as_tensor,
@@ -270,3 +271,4 @@ __all__ = [
     "unbind", "unflatten", "unsafe_chunk", "unsafe_split", "unsqueeze", "vander", "var", "var_mean",
     "vdot", "vsplit", "vstack", "where", "xlogy", "zeros", "zeros_like",
 ]  # fmt: skip
+check_namespace(globals(), __all__)

@@ -10,13 +10,15 @@ import os
 import secrets
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import BinaryIO, TextIO
 
 # Where the system has no such notion the flag is 0.
 _NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 _BINARY: int = getattr(os, "O_BINARY", 0)
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 def write_atomically(path: str, data: bytes, mode: int = 0o600) -> None:
@@ -86,6 +88,19 @@ class ForkSafeLock:
         trace: TracebackType | None,
     ) -> None:
         self._lock.release()
+
+
+def callers_frame() -> tuple[FrameType, int]:
+    """The innermost call that is not dlgrad's own, and how many calls it is above this one."""
+    frame, distance = sys._getframe(), 0
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, distance = frame.f_back, distance + 1
+    return frame, distance
+
+
+def warn(message: str) -> None:
+    """A UserWarning that shows the line of the program, however deep in dlgrad it arises."""
+    warnings.warn(message, stacklevel=callers_frame()[1])
 
 
 def human_size(nbytes: int) -> str:

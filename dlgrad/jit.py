@@ -1,7 +1,7 @@
 """`@dlgrad.jit`: runs a function once to warm up, captures it, and then replays it.
 
 Floor 6.  The first call runs as always, so that optimizers make their state.  The second
-records every launch (`capture.py`).  From the third on, the function's Python code does not
+records every launch (`runtime/capture.py`).  From the third on, the function's Python code does not
 run: its launches are replayed in one call into the backend, over the memory of the new
 arguments.  Whatever a replay could not repeat is an error, never a silently frozen input.
 """

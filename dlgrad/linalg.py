@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dlgrad.core.arguments import check_namespace
 from dlgrad.errors import LinAlgError
 from dlgrad.matrix.factorizations import (
     cholesky,
@@ -71,3 +72,6 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
 def vander(x: Tensor, *, N: int | None = None) -> Tensor:
     """The powers 0 up to N - 1 (the length of x) of each element, as a new last dimension."""
     return powers(x, N)
+
+
+check_namespace(globals(), __all__)

@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dlgrad.core.apply import where
+from dlgrad.core.arguments import check_namespace
 from dlgrad.core.base import is_tensor
 from dlgrad.core.composing import as_float, need_tensor, whole
 from dlgrad.core.tape import ROWS, Derivative, Entry, Row
@@ -73,3 +74,6 @@ def _entr_slope(g: Tensor, e: Entry) -> Tensor:
 
 
 ROWS["entr"] = Row("SpecialEntr", Derivative("a", _entr_slope))
+
+
+check_namespace(globals(), __all__)

@@ -1,7 +1,8 @@
 """The class `Tensor`: evaluation, autograd state, and Python's protocols.
 
-Floor 6.  The state is in `base.py`; the methods that compute are listed in `methods.py`, each a
-function of a module by subject.  What touches the object itself is written out here.
+Floor 6.  The state is in `core/base.py`; the methods that compute are listed in
+`core/methods.py`, each a function of a module by subject.  What touches the object itself is
+written out here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from dlgrad import autograd
 from dlgrad.core import creation, formatting, interchange
 from dlgrad.core.apply import where
+from dlgrad.core.arguments import check_methods
 from dlgrad.core.base import (
     LeafHooks,
     from_storage,
@@ -509,4 +511,5 @@ def later_dlpack() -> Any:
     return dlpack
 
 
+check_methods(Tensor)
 register_tensor_class(Tensor)

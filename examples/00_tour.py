@@ -27,7 +27,7 @@ def close(a: float, b: float) -> bool:
 
 
 def tensors_are_lazy() -> None:
-    """1. An operation computes nothing.  It makes a node of a graph (graph.py)."""
+    """1. An operation computes nothing.  It makes a node of a graph (lazy/graph.py)."""
     a = dlgrad.tensor([1.0, 2.0, 3.0])
     b = dlgrad.tensor([10.0, 20.0, 30.0])
     c = a + b
@@ -35,13 +35,13 @@ def tensors_are_lazy() -> None:
     assert node.op is ElementwiseOps.ADD and len(node.src) == 2
     assert (node.shape, node.dtype) == ((3,), dlgrad.float32)  # known at once
     assert not node.is_realized
-    # Looking at a value evaluates what it needs (engine.py); then the node is memory.
+    # Looking at a value evaluates what it needs (runtime/engine.py); then the node is memory.
     assert c.tolist() == [11.0, 22.0, 33.0]
     assert node_of(c).op is BufferOps.BUFFER
 
 
 def views_share_memory() -> None:
-    """2. A view is the same storage with other strides (shape.py); a write goes through it."""
+    """2. A view is the same storage with other strides (lazy/shape.py); a write goes through."""
     x = dlgrad.zeros(2, 3)
     column = x[:, 1]
     column += 5
@@ -50,7 +50,7 @@ def views_share_memory() -> None:
 
 
 def operations_fuse() -> None:
-    """3. The schedule (schedule.py, fuse.py) puts a chain of operations into one kernel."""
+    """3. The schedule (lazy/schedule.py, fuse.py) puts a chain of operations into one kernel."""
     x = dlgrad.randn(4, 8).realize()
     y = (x.softmax(dim=1) * 2).sum(dim=1)
     root = node_of(y)
@@ -61,7 +61,7 @@ def operations_fuse() -> None:
 
 
 def kernels_are_text() -> None:
-    """4. A group becomes loops (lower.py, kernel.py), and these become C (render.py)."""
+    """4. A group becomes loops (codegen/lower.py, kernel.py), and these become C (render.py)."""
     x = dlgrad.arange(5, dtype=dlgrad.float32).realize()
     y = x * x + 1
     roots = simplify(toposort([node_of(y)]), [node_of(y)])
@@ -78,7 +78,7 @@ def kernels_are_text() -> None:
 
 
 def gradients_are_operations() -> None:
-    """5. A derivative is a row in a table (gradients.py), written in the same operations."""
+    """5. A derivative is a row in a table (core/gradients.py), written in the same operations."""
     x = dlgrad.tensor([0.5, 2.0], requires_grad=True)
     y = (x**3).sum()
     assert y.grad_fn.name() == "SumBackward0"
@@ -104,7 +104,7 @@ def a_model_learns() -> None:
 
 
 def a_step_can_be_replayed() -> None:
-    """7. `dlgrad.jit` records the launches of a function, and then only they run (capture.py)."""
+    """7. `dlgrad.jit` records launches of a function, then only these run (runtime/capture.py)."""
     calls = []
 
     @dlgrad.jit
@@ -118,7 +118,7 @@ def a_step_can_be_replayed() -> None:
 
 
 def nothing_is_compiled_twice() -> None:
-    """8. A kernel is compiled for a structure: sizes are its arguments (cache.py)."""
+    """8. A kernel is compiled for a structure: sizes are its arguments (runtime/cache.py)."""
 
     def work(size: int) -> float:
         return (dlgrad.full((size,), 4.0).realize().sqrt() + 1).tolist()[-1]

@@ -74,7 +74,7 @@ def main() -> None:
     try:
         show(tensors_of(dlgrad.load(args.file)))
     except (OSError, DlgradError) as error:
-        sys.exit(f"{args.file}: {error}")
+        sys.exit(str(error))  # which names the file
 
 
 if __name__ == "__main__":

@@ -59,12 +59,12 @@ def train(model: nn.Module, points: dlgrad.Tensor, moon: dlgrad.Tensor, args) ->
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--points", type=int, default=200, metavar="N", help="(200)")
+    parser.add_argument("--points", type=int, default=200, metavar="N", help="in both moons (200)")
     parser.add_argument("--noise", type=float, default=0.1, metavar="X", help="of a point (0.1)")
-    parser.add_argument("--hidden", type=int, default=16, metavar="N", help="width (16)")
-    parser.add_argument("--steps", type=int, default=300, metavar="N", help="(300)")
+    parser.add_argument("--hidden", type=int, default=16, metavar="N", help="layer width (16)")
+    parser.add_argument("--steps", type=int, default=300, metavar="N", help="of training (300)")
     parser.add_argument("--lr", type=float, default=0.1, metavar="X", help="first rate (0.1)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random numbers (0)")
     parser.add_argument("--plot", metavar="FILE.png", help="write the boundary as a picture")
     args = parser.parse_args()
     for name in ("points", "hidden", "steps"):

@@ -90,10 +90,10 @@ def train(generator: nn.Module, judge: nn.Module, digits, args) -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", metavar="DIR", help="the folder with the MNIST files")
-    parser.add_argument("--epochs", type=int, default=20, metavar="N", help="(20)")
-    parser.add_argument("--batch-size", type=int, default=100, metavar="N", help="(100)")
-    parser.add_argument("--lr", type=float, default=2e-4, metavar="X", help="rate (0.0002)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--epochs", type=int, default=20, metavar="N", help="over all digits (20)")
+    parser.add_argument("--batch-size", type=int, default=100, metavar="N", help="in a step (100)")
+    parser.add_argument("--lr", type=float, default=2e-4, metavar="X", help="of both (0.0002)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random numbers (0)")
     parser.add_argument(
         "--images", default="gan.png", metavar="FILE.png", help="where the pictures go (gan.png)"
     )

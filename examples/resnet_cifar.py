@@ -122,19 +122,21 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", metavar="DIR", help="the folder of CIFAR-10")
     parser.add_argument("--download", action="store_true", help="fetch CIFAR-10 into --data")
-    parser.add_argument("--count", type=int, default=4000, metavar="N", help="drawn (4000)")
-    parser.add_argument("--epochs", type=int, default=4, metavar="N", help="(4)")
-    parser.add_argument("--width", type=int, default=16, metavar="N", help="of stage 1 (16)")
+    parser.add_argument("--count", type=int, default=4000, metavar="N", help="digits drawn (4000)")
+    parser.add_argument("--epochs", type=int, default=4, metavar="N", help="over all images (4)")
+    parser.add_argument("--width", type=int, default=16, metavar="N", help="channels at first (16)")
     parser.add_argument("--blocks", type=int, default=1, metavar="N", help="in each stage (1)")
-    parser.add_argument("--batch-size", type=int, default=50, metavar="N", help="(50)")
+    parser.add_argument("--batch-size", type=int, default=50, metavar="N", help="in a step (50)")
     parser.add_argument("--lr", type=float, default=0.05, metavar="X", help="highest rate (0.05)")
     parser.add_argument("--amp", action="store_true", help="matrix products in bfloat16")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random numbers (0)")
     parser.add_argument("--save", metavar="FILE", help="write the weights as safetensors")
     args = parser.parse_args()
     for name in ("count", "epochs", "width", "blocks", "batch_size"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be 1 or more")
+    if args.download and args.data is None:
+        parser.error("--download needs --data, the folder for CIFAR-10")
     return args
 
 

@@ -89,11 +89,11 @@ def train(model: VAE, digits, args) -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", metavar="DIR", help="the folder with the MNIST files")
-    parser.add_argument("--epochs", type=int, default=10, metavar="N", help="(10)")
-    parser.add_argument("--latent", type=int, default=16, metavar="N", help="code (16 numbers)")
-    parser.add_argument("--batch-size", type=int, default=100, metavar="N", help="(100)")
-    parser.add_argument("--lr", type=float, default=1e-3, metavar="X", help="rate (0.001)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--epochs", type=int, default=10, metavar="N", help="over all digits (10)")
+    parser.add_argument("--latent", type=int, default=16, metavar="N", help="size of the code (16)")
+    parser.add_argument("--batch-size", type=int, default=100, metavar="N", help="in a step (100)")
+    parser.add_argument("--lr", type=float, default=1e-3, metavar="X", help="learning rate (0.001)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random numbers (0)")
     parser.add_argument(
         "--images", default="vae.png", metavar="FILE.png", help="where the pictures go (vae.png)"
     )

@@ -82,13 +82,13 @@ def train(model: nn.Module, train_set: TensorDataset, test_set: TensorDataset, a
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", metavar="DIR", help="the folder with the MNIST files")
-    parser.add_argument("--epochs", type=int, default=5, metavar="N", help="(5)")
-    parser.add_argument("--width", type=int, default=64, metavar="N", help="(64)")
-    parser.add_argument("--layers", type=int, default=4, metavar="N", help="(4)")
+    parser.add_argument("--epochs", type=int, default=5, metavar="N", help="over all digits (5)")
+    parser.add_argument("--width", type=int, default=64, metavar="N", help="of a layer (64)")
+    parser.add_argument("--layers", type=int, default=4, metavar="N", help="blocks (4)")
     parser.add_argument("--heads", type=int, default=4, metavar="N", help="of each layer (4)")
-    parser.add_argument("--batch-size", type=int, default=100, metavar="N", help="(100)")
+    parser.add_argument("--batch-size", type=int, default=100, metavar="N", help="in a step (100)")
     parser.add_argument("--lr", type=float, default=3e-3, metavar="X", help="highest rate (0.003)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random numbers (0)")
     parser.add_argument("--save", metavar="FILE", help="write the weights as safetensors")
     args = parser.parse_args()
     for name in ("epochs", "width", "layers", "heads", "batch_size"):

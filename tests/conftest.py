@@ -1,5 +1,6 @@
 """What every test runs under: checks of the intermediate forms on, and a cache of its own."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -23,6 +24,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def update_golden(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-golden"))
+
+
+def pytest_sessionfinish() -> None:
+    """Lets the last collections of garbage pass over what is there now.
+
+    pytest and Python each go through all objects once more; after thousands of tests that takes
+    longer than the ten seconds that pytest-xdist gives a worker to end, and a worker that is
+    killed cannot remove its temporary files.
+    """
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

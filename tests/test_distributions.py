@@ -77,6 +77,8 @@ def test_gradients_reach_the_parameters_through_draws() -> None:
     assert not Normal(loc, scale).sample().requires_grad
     with pytest.raises(NotImplementedError, match="rsample"):
         Bernoulli(0.5).rsample()
+    with pytest.raises(TypeError, match=r"sequence of ints, got 50; give \(50,\)"):
+        Normal(loc, scale).sample(50)  # type: ignore[arg-type]
 
 
 def test_a_categorical() -> None:

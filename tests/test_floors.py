@@ -29,12 +29,13 @@ FLOORS = {
     ),
     5: "runtime.engine runtime.plan runtime.capture profiler",
     6: (
-        "core.apply core.autocasting core.base core.batching core.composing core.conversion "
-        "core.creation core.device_type core.dims core.dlpack core.environment core.formatting "
-        "core.gradients core.host core.in_place_methods core.inplace core.inplace_views "
-        "core.interchange core.joint core.later core.methods core.place_gradients "
-        "core.plain_answers core.storage core.tape core.tracing core.trees operators.* matrix.* "
-        "neural.* files.* autograd.* func.* functional jit linalg random special tensor"
+        "core.apply core.arguments core.autocasting core.base core.batching core.composing "
+        "core.conversion core.creation core.device_type core.dims core.dlpack core.environment "
+        "core.formatting core.gradients core.host core.in_place_methods core.inplace "
+        "core.inplace_views core.interchange core.joint core.later core.methods "
+        "core.place_gradients core.plain_answers core.storage core.tape core.tracing core.trees "
+        "operators.* matrix.* neural.* files.* autograd.* func.* functional jit linalg random "
+        "special tensor"
     ),
     7: (
         "cuda accelerator amp backends.* distributed multiprocessing utils.* nn.* optim.* data.* "

@@ -90,6 +90,8 @@ def test_mistakes_in_registration_are_refused():
         net.register_parameter("", None)
     with pytest.raises(TypeError):
         net.register_parameter("p", dlgrad.zeros(1))
+    with pytest.raises(TypeError, match="made of a Tensor, got list"):
+        nn.Parameter([1.0])  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         net.register_buffer("b", 1.0)
     with pytest.raises(TypeError):

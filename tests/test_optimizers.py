@@ -1,6 +1,8 @@
 """Every optimizer beside its formula in plain Python; one launch for all parameters; L-BFGS."""
 
+import copy
 import math
+import pickle
 
 import pytest
 from launches import recorded
@@ -242,6 +244,76 @@ def test_a_step_is_one_launch(name):
         with recorded() as seen:
             optimizer.step()
     assert [launch.beside for launch in seen.launches] == [False, True, True]
+
+
+@pytest.mark.parametrize("name", [*ELEMENTWISE, "RAdam", "LAMB", "Adafactor"])
+def test_steps_from_kept_launches_are_the_plain_ones(name, monkeypatch):
+    """With a gradient that comes and goes, new settings, new memory, and a write from outside."""
+
+    def train():
+        dlgrad.manual_seed(3)
+        params = [dlgrad.randn(*shape).requires_grad_() for shape in ((3, 2), (2, 3), (4, 4))]
+        optimizer = getattr(optim, name)(params, lr=0.1)
+        seen = []
+        for step in range(14):
+            used = params[:2] if step in (5, 6) else params
+            loss = sum((param * param).sum() for param in used)
+            before = params[0] * 1  # pending when the step overwrites what it reads
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if step == 7:
+                optimizer.param_groups[0]["lr"] = 0.01
+            if step == 9:
+                params[1].data = dlgrad.ones(2, 3)
+            if step == 11:
+                with dlgrad.no_grad():
+                    params[2].mul_(0.5)
+            seen.append([before.tolist(), [param.tolist() for param in params]])
+        return seen, optimizer
+
+    kept, optimizer = train()
+    assert optimizer._prepared is not None
+    monkeypatch.setattr(type(optimizer), "_repeat", lambda self, found: self._update_all(found, {}))
+    plain, optimizer = train()
+    assert optimizer._prepared is None
+    assert kept == plain
+
+
+def test_an_optimizer_of_a_user_is_never_repeated():
+    """Its update may read what changes from step to step."""
+
+    class Counting(optim.SGD):
+        calls = 0
+
+        def update(self, *args):
+            self.calls += 1
+            super().update(*args)
+
+    param = dlgrad.ones(2).requires_grad_()
+    optimizer = Counting([param], lr=0.1)
+    for _ in range(5):
+        param.sum().backward()
+        optimizer.step()
+    assert optimizer.calls == 5
+
+
+def test_an_optimizer_is_copied_with_its_parameters():
+    param = dlgrad.ones(2).requires_grad_()
+    optimizer = optim.Adam([param], lr=0.1)
+
+    def step(param, optimizer):
+        optimizer.zero_grad()
+        (param * param).sum().backward()
+        optimizer.step()
+
+    for _ in range(4):
+        step(param, optimizer)
+    copies = [copy.deepcopy((param, optimizer)), pickle.loads(pickle.dumps((param, optimizer)))]
+    for own in copies:
+        step(*own)
+    step(param, optimizer)
+    assert [own[0].tolist() for own in copies] == [param.tolist()] * 2
 
 
 @pytest.mark.parametrize("name", ["SGD", "RMSprop", "NAdam", "ASGD", "LAMB", "Adafactor"])

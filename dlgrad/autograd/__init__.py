@@ -1,7 +1,7 @@
 """Automatic differentiation: `backward`, `grad`, the modes, and operations of one's own.
 
-Floor 6.  What is recorded is in `tape.py`, the derivatives are in `gradients.py`.  `Function`,
-`gradcheck` and `functional` are imported when they are first used.
+Floor 6.  What is recorded is in `core/tape.py`, the derivatives are in `core/gradients.py`.
+`Function`, `gradcheck` and `functional` are imported when they are first used.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ INLINE {number} dg_from_key_{short}({integer} key)
 
 
 def _key_helpers() -> dict[str, str]:
-    """The integer keys by which loops find a maximum; see writer.py, `reduction_loop`."""
+    """The integer keys by which loops find a maximum; see codegen/writer.py, `reduction_loop`."""
     helpers = {}
     for short, number, bits in (("f32", "float", 32), ("f64", "double", 64)):
         suffix = "LL" if bits == 64 else ""

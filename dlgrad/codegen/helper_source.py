@@ -1,8 +1,8 @@
 """The helper functions that every C-like language shares, and numbers as text.
 
 Floor 3.  These texts are the definition, in code, of what C leaves undefined: division by
-zero, shifts beyond the width, conversions out of range, NaN in a maximum.  `interp.py` says
-the same in Python.  `render.py` puts in front of a kernel the helpers that its text mentions.
+zero, shifts beyond the width, conversions out of range, NaN in a maximum.  `runtime/interp.py`
+says the same in Python.  `render.py` puts in front of a kernel the helpers that its text mentions.
 
 Names end in the short name of the dtype: i8 to i64, u8 to u64, f32, f64.
 """

@@ -1,9 +1,9 @@
 """The loop IR: what a kernel does, before it is text in any language.
 
-Floor 3.  `lower.py` writes it, `interp.py` runs it in Python (that is its definition),
+Floor 3.  `lower.py` writes it, `runtime/interp.py` runs it in Python (that is its definition),
 `render.py` prints it as C, MSL or CUDA.  Two kinds of kernel exist: `Kernel`, a nest of loops
-over fused element-wise and reduce work, and `Gemm`, the matmul template with fused producers
-and consumers.  Both take at launch: the addresses of their buffers, a list of 64-bit integers
+over fused element-wise and reduce work, and `Gemm`, the matmul template with fused producers and
+consumers.  Both take at launch: the addresses of their buffers, a list of 64-bit integers
 (sizes, strides, offsets) and a list of doubles (constants that change from call to call).
 
 Every index is offset + sum(axis * stride).  A stride or an extent is either a number fixed in

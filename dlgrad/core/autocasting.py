@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import functools
 import threading
-import warnings
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from dlgrad.core.apply import cast
+from dlgrad.core.arguments import refuse_argument
 from dlgrad.core.base import TensorBase, grad_mode
 from dlgrad.dtype import DType, bfloat16, float16, float32, float64, promote_types
+from dlgrad.helpers import warn
 from dlgrad.runtime.device import BACKENDS
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -72,10 +74,15 @@ def autocasts(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def casting(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not _state.dtypes:
-            return function(*args, **kwargs)
-        return _call(function, name, args, kwargs)
+        try:
+            if not _state.dtypes:
+                return function(*args, **kwargs)
+            return _call(function, name, args, kwargs)
+        except AttributeError as error:
+            refuse_argument(function, args, kwargs, error)
+            raise
 
+    casting._explains = True  # type: ignore[attr-defined]
     return casting
 
 
@@ -172,10 +179,9 @@ class autocast:
         self.device = device_type
         self.fast_dtype = dtype or (bfloat16 if device_type == "cpu" else float16)
         if enabled and self.fast_dtype not in (bfloat16, float16):
-            warnings.warn(
+            warn(
                 f"In {device_type} autocast, but the target dtype {self.fast_dtype!r} is not "
                 "supported. Disabling autocast; it takes bfloat16 and float16",
-                stacklevel=2,
             )
             enabled = False
         self.enabled = enabled

@@ -49,6 +49,18 @@ def _check_scalar(dim: int) -> Shape:
     return ()
 
 
+# Some functions list places one by one in Python; this many take some seconds.
+MOST_PLACES = 1 << 24
+
+
+def check_count(name: str, count: int) -> None:
+    """MemoryError where `count` places of the function `name` are too many to be listed."""
+    if count > MOST_PLACES:
+        raise MemoryError(
+            f"{name}: {count:,} places are too many to be listed; the most are {MOST_PLACES:,}"
+        )
+
+
 def as_sizes(sizes: Sequence[Any]) -> Shape:
     """The ints of `f(2, 3)`, `f((2, 3))` and `f([2, 3])` alike; TypeError for other things."""
     if len(sizes) == 1 and not isinstance(sizes[0], int) and hasattr(sizes[0], "__iter__"):

@@ -3,7 +3,7 @@
 Floor 6.  A rule takes the gradient `g` of the result and the tape's entry `e` (with the sources
 `e.a`, `e.b`, `e.c` and the result `e.out`) and gives the gradient of one source.  Rules are
 written in tensor operations, so their results can be differentiated again.  A rule need not
-undo broadcasting or promotion: `autograd.py` does that for all of them.
+undo broadcasting or promotion: `dlgrad.autograd` does that for all of them.
 """
 
 from __future__ import annotations

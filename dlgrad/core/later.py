@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from dlgrad.core.arguments import checked_method
+
 FUNCTIONS: dict[str, str] = {
     name: module
     for module, names in {
@@ -112,6 +114,7 @@ class later:
             from dlgrad.core.inplace import in_place
 
             function = in_place(function)
+        function = checked_method(function)
         holder = next(cls for cls in owner.__mro__ if self.attribute in cls.__dict__)
         setattr(holder, self.attribute, function)
         return function if instance is None else function.__get__(instance, owner)

@@ -2,15 +2,13 @@
 
 Floor 6.  `record` adds an `Entry` for one operation; a `Row` says which of the sources (and
 whether the result) its derivatives will read.  `gradients.py` fills the table of rows, and
-`autograd.py` walks the entries backwards.  `write` is the only door by which the contents of a
-storage change after it was made.
+`dlgrad.autograd` walks the entries backwards.  `write` is the only door by which the contents of
+a storage change after it was made.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +24,7 @@ from dlgrad.core.storage import Storage, evaluate_pending, pending_depth, realiz
 from dlgrad.core.tracing import TRACED, check_write
 from dlgrad.dtype import float32
 from dlgrad.errors import AutogradError, ShapeError
+from dlgrad.helpers import callers_frame
 from dlgrad.lazy import graph
 from dlgrad.lazy.ops import BufferOps, MovementOps, Op
 from dlgrad.lazy.shape import Layouts, View
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
 _SOURCE_NAMES = "abc"
-_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 class Derivative:
@@ -256,7 +254,6 @@ class Entry:
         if storage is not None and storage.version != self.out_version:
             raise stale(self.name(), self._shape, storage, self.out_version)
 
-
     def free(self) -> None:
         """Lets go of what was saved; entries that saved nothing stay usable."""
         if self.saved or self.out_storage is not None:
@@ -342,9 +339,7 @@ def start_entry(entry: Entry, row: Row, edges: Sequence[Entry | TensorBase | Non
 
 def callers_line() -> tuple[str, int, str]:
     """File, line and function of the innermost call that is not dlgrad's own."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
+    frame, _ = callers_frame()
     return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
 
 
@@ -471,4 +466,3 @@ def _history(target: Tensor, value: Tensor) -> Entry:
     if isinstance(edge, Entry) and value._shape == target._shape and value.dtype is target.dtype:
         return edge
     return new_entry(ROWS[BufferOps.COPY], None, target, (value,))
-

@@ -141,7 +141,9 @@ class Uniform(Distribution):
         super().__init__(self.low.shape, validate_args=validate_args)
         if self._validate_args is not False:
             above = constraints.GreaterThan(self.low.detach())
-            self._check(above, self.high, "Uniform is not defined when low >= high")
+            self._check(
+                above, self.high, "Uniform is not defined when low >= high, but found high"
+            )
 
     @property
     def support(self) -> Constraint:

@@ -149,6 +149,10 @@ class Distribution:
     # Helpers of the subclasses ------------------------------------------------------------------
 
     def _extended_shape(self, sample_shape: Sequence[int]) -> Size:
+        if isinstance(sample_shape, int):
+            raise TypeError(
+                f"sample_shape is a sequence of ints, got {sample_shape}; give ({sample_shape},)"
+            )
         return Size((*sample_shape, *self._batch_shape, *self._event_shape))
 
     def _expanded(self, batch_shape: Sequence[int], *names: str) -> Any:

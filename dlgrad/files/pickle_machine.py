@@ -313,10 +313,21 @@ def _write(value: Any, out: bytearray, depth: int) -> None:
             _write(member, out, depth)
         out += b"u"
     else:
-        raise TypeError(
-            f"cannot save a {type(value).__name__}: expected tensors, bools, numbers, strings, "
-            "None, and dicts, lists and tuples of them"
-        )
+        raise TypeError(not_to_be_saved(value))
+
+
+def not_to_be_saved(value: Any, path: str = "") -> str:
+    """What the error says about a value that no format takes; `path` is its place in the state."""
+    place = f" (at {path!r})" if path else ""
+    message = (
+        f"cannot save {type(value).__name__}{place}: expected tensors, bools, numbers, strings, "
+        "None, and dicts, lists and tuples of them"
+    )
+    if hasattr(value, "state_dict"):
+        return f"{message}; save its state_dict()"
+    if hasattr(value, "__array_interface__"):
+        return f"{message}; make a tensor of it with dlgrad.as_tensor()"
+    return message
 
 
 def _written(value: Any, depth: int) -> bytes:

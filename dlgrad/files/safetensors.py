@@ -93,7 +93,8 @@ def _read_header(data: memoryview) -> Header:
     length = int.from_bytes(data[:8], "little")
     if length > MAX_HEADER_BYTES:
         raise FileFormatError(
-            f"its header claims {length} bytes; more than {MAX_HEADER_BYTES} are not accepted"
+            f"its first 8 bytes say that a header of {length} bytes follows, and more than "
+            f"{MAX_HEADER_BYTES} are not accepted; it is damaged, or of another format"
         )
     if 8 + length > len(data):
         raise FileFormatError(

@@ -23,6 +23,7 @@ from dlgrad.dtype import DType, dtype_from_name
 from dlgrad.errors import FileFormatError
 from dlgrad.files import gguf, npy, torch_file
 from dlgrad.files.mapped import MappedFile, tensor_bytes, tensor_from_bytes
+from dlgrad.files.pickle_machine import not_to_be_saved
 from dlgrad.files.safetensors import check_names, header_bytes, layout, read_header
 from dlgrad.files.zip_files import read_directory
 from dlgrad.helpers import atomic_file
@@ -198,10 +199,7 @@ def _encode(
                 for i, member in enumerate(value)
             ]
         }
-    raise TypeError(
-        f"cannot save a {type(value).__name__} (at {path!r}): expected tensors, bools, numbers, "
-        "strings, None, and dicts, lists and tuples of them"
-    )
+    raise TypeError(not_to_be_saved(value, path))
 
 
 # Loading --------------------------------------------------------------------------------------

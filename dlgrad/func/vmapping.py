@@ -1,7 +1,8 @@
 """`vmap`: a function of one row becomes a function of all rows.
 
-Floor 6.  The function is called once, on placeholders for one row (`tracing.py`); the graph that
-it leaves is turned into one for all rows (`batching.py`), so a loop over rows never exists.
+Floor 6.  The function is called once, on placeholders for one row (`core/tracing.py`); the graph
+that it leaves is turned into one for all rows (`core/batching.py`), so a loop over rows never
+exists.
 
 The tape that the call leaves is for one row, too.  Where a derivative goes through the results,
 it walks that tape with placeholders for the gradients, and turns the graph of the gradients of

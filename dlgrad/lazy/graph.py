@@ -12,6 +12,7 @@ import weakref
 from typing import Any, NamedTuple
 
 from dlgrad.dtype import BOOL, DType, bool_, int64
+from dlgrad.errors import DTypeError
 from dlgrad.lazy.ops import (
     OPS,
     BufferOps,
@@ -206,7 +207,10 @@ def elementwise(op: ElementwiseOps, *src: Node, dtype: DType | None = None) -> N
         dtype = bool_
     elif rule is not Result.GIVEN:
         dtype = src[-1].dtype
-    assert dtype is not None
+    if not isinstance(dtype, DType):
+        raise TypeError(f"expected a dtype such as dlgrad.float32, not {type(dtype).__name__}")
+    if op is ElementwiseOps.BITCAST and dtype.itemsize != src[0].dtype.itemsize:
+        raise DTypeError(f"bitcast: {src[0].dtype!r} and {dtype!r} have not the same size")
     return Node(op, src, None, dtype, src[0].shape, src[0].device)
 
 

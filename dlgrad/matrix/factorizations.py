@@ -1,8 +1,8 @@
 """Factorizations of matrices under PyTorch's names: LU, Cholesky and QR.
 
 Floor 6.  A factorization that is not there, because a matrix is singular or not positive
-definite, raises LinAlgError at the call wherever its numbers can be had (see `places.py`); on a
-GPU, and while a step is captured, NaN or infinity shows it.
+definite, raises LinAlgError at the call wherever its numbers can be had (see
+`operators/places.py`); on a GPU, and while a step is captured, NaN or infinity shows it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Linear equations, inverses and determinants under PyTorch's names, by LU factorization.
 
 Floor 6.  A singular matrix raises LinAlgError at the call wherever its numbers can be had (see
-`places.py`); elsewhere the result has infinities or NaN.
+`operators/places.py`); elsewhere the result has infinities or NaN.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Eigenvalues of symmetric matrices, singular values, and what follows from them.
 
-Floor 6.  By Jacobi's rotations, see `lower_rotations.py`: exact to rounding, at a price that is
-right for matrices up to a few hundred rows.
+Floor 6.  By Jacobi's rotations, see `codegen/lower_rotations.py`: exact to rounding, at a price
+that is right for matrices up to a few hundred rows.
 """
 
 from __future__ import annotations

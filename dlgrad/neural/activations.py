@@ -7,7 +7,6 @@ than needed are recorded as one operation, with a row of their own in the table.
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING
 
 from dlgrad import random
@@ -20,6 +19,7 @@ from dlgrad.core.inplace import in_place
 from dlgrad.core.tape import ROWS, Derivative, Entry, Row, check_writable, old_value, write
 from dlgrad.dtype import BOOL, FLOAT, DType, int64
 from dlgrad.errors import DTypeError, ShapeError
+from dlgrad.helpers import warn
 from dlgrad.lazy.ops import ReduceOps
 from dlgrad.operators.comparison import eq, ge, gt, le, lt
 from dlgrad.operators.elementwise import (
@@ -265,10 +265,9 @@ def _one_dim(
 ) -> tuple[Tensor, int]:
     if dim is None:
         dim = 0 if input.ndim in (0, 1, 3) else 1
-        warnings.warn(
+        warn(
             f"Implicit dimension choice for {name} has been deprecated. Change the call to "
             f"include dim={dim} as an argument.",
-            stacklevel=3,
         )
     source = as_float(input) if dtype is None else cast(input, dtype)
     return source, wrap_dim(dim, input.ndim)

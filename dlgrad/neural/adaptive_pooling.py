@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dlgrad.core.apply import where
 from dlgrad.core.base import node_of
 from dlgrad.core.composing import paused
+from dlgrad.core.dims import check_count
 from dlgrad.core.host import from_numbers
 from dlgrad.dtype import FLOAT, DType, bool_, int64
 from dlgrad.errors import DTypeError, ShapeError
@@ -53,6 +54,7 @@ def _output_sizes(name: str, rank: int, input: Tensor, output_size: Any) -> Shap
             f"{name}: elements of output_size must be greater than or equal to 0 but received "
             f"{sizes}"
         )
+    check_count(name, max(sizes))
     return sizes
 
 

@@ -7,13 +7,13 @@ is the same in the backward pass.
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from dlgrad import random
 from dlgrad.core.apply import where
 from dlgrad.dtype import FLOAT
 from dlgrad.errors import DTypeError, ShapeError
+from dlgrad.helpers import warn
 from dlgrad.lazy.shape import Shape
 from dlgrad.operators.elementwise import mul
 from dlgrad.operators.indexing import assign
@@ -82,11 +82,10 @@ def dropout1d(
 
 def _warn_about_rank(name: str, input: Tensor, expected: tuple[int, ...]) -> None:
     if input.ndim not in expected:
-        warnings.warn(
+        warn(
             f"{name}: Received a {input.ndim}-D input to {name}, which is deprecated and will "
             "result in an error in a future release; the dimensions are the batch, the channels "
             "and the places of an image",
-            stacklevel=3,
         )
 
 

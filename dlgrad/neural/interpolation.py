@@ -7,15 +7,16 @@ with which weights, is known before anything is computed: a table for each dimen
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlgrad.codegen.primitives import round_float
 from dlgrad.core.base import node_of
+from dlgrad.core.dims import check_count
 from dlgrad.core.host import from_numbers
 from dlgrad.dtype import FLOAT, DType, float32, float64, int64, uint8
 from dlgrad.errors import DTypeError
+from dlgrad.helpers import warn
 from dlgrad.lazy.shape import Shape
 from dlgrad.neural.adaptive_pooling import (
     adaptive_avg_pool1d,
@@ -74,6 +75,7 @@ def interpolate(
             f"Input and output sizes should be greater than 0, but got input {input._shape} and "
             f"output size {sizes}"
         )
+    check_count("interpolate", max(sizes))
     if mode == "area":
         pool = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}[rank]
         return pool(input, sizes)
@@ -222,9 +224,8 @@ def upsample(
     align_corners: bool | None = None,
 ) -> Tensor:
     """`interpolate` under its older name."""
-    warnings.warn(
+    warn(
         "`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.",
-        stacklevel=2,
     )
     return interpolate(input, size, scale_factor, mode, align_corners)
 

@@ -8,7 +8,6 @@ by a margin in `margin_losses.py`.
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from dlgrad.core.apply import where
@@ -17,6 +16,7 @@ from dlgrad.core.base import is_tensor
 from dlgrad.core.host import export_numbers
 from dlgrad.dtype import FLOAT
 from dlgrad.errors import DTypeError, ShapeError
+from dlgrad.helpers import warn
 from dlgrad.lazy.ops import BufferOps
 from dlgrad.lazy.shape import broadcast_shapes
 from dlgrad.neural.activations import logsigmoid
@@ -49,10 +49,9 @@ def chosen_reduction(size_average: bool | None, reduce: bool | None, reduction: 
     if size_average is None and reduce is None:
         return reduction
     reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
-    warnings.warn(
+    warn(
         "size_average and reduce args will be deprecated, please use "
         f"reduction='{reduction}' instead.",
-        stacklevel=3,
     )
     return reduction
 
@@ -77,11 +76,10 @@ def _matched(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Both in one shape; a warning where that is not the shape of both."""
     if input._shape == target._shape:
         return input, target
-    warnings.warn(
+    warn(
         f"Using a target size ({target.shape}) that is different to the input size "
         f"({input.shape}). This will likely lead to incorrect results due to broadcasting. "
         "Please ensure they have the same size.",
-        stacklevel=3,
     )
     shape = broadcast_shapes(input._shape, target._shape)
     return input.expand(shape), target.expand(shape)

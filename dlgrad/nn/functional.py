@@ -3,6 +3,7 @@
 Floor 7.  The functions themselves live on floor 6; this is the address PyTorch users know.
 """
 
+from dlgrad.core.arguments import check_namespace
 from dlgrad.matrix.distances import cdist, cosine_similarity, normalize, pairwise_distance, pdist
 from dlgrad.neural.activations import (
     celu,
@@ -140,3 +141,4 @@ __all__ = [
     "triplet_margin_with_distance_loss", "unfold", "upsample", "upsample_bilinear",
     "upsample_nearest",
 ]  # fmt: skip
+check_namespace(globals(), __all__)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from dlgrad.autograd import no_grad
+from dlgrad.core.arguments import check_namespace
 from dlgrad.dtype import bool_, float64
 from dlgrad.errors import ShapeError
 from dlgrad.operators.choices import randperm
@@ -236,3 +237,6 @@ def orthogonal_(
                 break
         flat = x.t() if rows < columns else x
         return tensor.copy_(flat.reshape(tensor.shape) * gain)
+
+
+check_namespace(globals(), [name for name in tuple(globals()) if name[0] != "_" and name[-1] == "_"])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from dlgrad.autograd import no_grad
+from dlgrad.core.arguments import refuse_argument
 from dlgrad.dtype import DType, bfloat16, float16, float32, float64
 from dlgrad.errors import DTypeError
 from dlgrad.nn.hooks import BackwardHooks, ForwardHook, PreHook, RemovableHandle
@@ -56,7 +57,11 @@ class Module:
             or self._backward_hooks
             or self._backward_pre_hooks
         ):
-            return self.forward(*args, **kwargs)
+            try:
+                return self.forward(*args, **kwargs)
+            except AttributeError as error:
+                refuse_argument(self.forward, args, kwargs, error)
+                raise
         for pre_hook in tuple(self._forward_pre_hooks.values()):
             args, kwargs = pre_hook(self, args, kwargs)
         backward = None
@@ -76,7 +81,8 @@ class Module:
             members = self.__dict__.get(table)
             if members is not None and name in members:
                 return members[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        text = f"{type(self).__name__!r} object has no attribute {name!r}"
+        raise AttributeError(text, name=name, obj=self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         tables = self.__dict__

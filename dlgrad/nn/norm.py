@@ -5,7 +5,6 @@ Floor 7.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import dlgrad.nn.functional as F
@@ -14,6 +13,7 @@ from dlgrad.core.creation import empty, ones, tensor, zeros
 from dlgrad.core.device_type import DeviceLike
 from dlgrad.dtype import DType, int64
 from dlgrad.errors import ShapeError
+from dlgrad.helpers import warn
 from dlgrad.nn import init
 from dlgrad.nn.module import Module
 from dlgrad.nn.parameter import Parameter
@@ -204,11 +204,10 @@ class _InstanceNorm(_ChannelNorm):
                     f"expected input's size at dim={input.ndim - rank - 1} to match num_features "
                     f"({self.num_features}), but got: {channels}."
                 )
-            warnings.warn(
+            warn(
                 f"input's size at dim={input.ndim - rank - 1} does not match num_features. You can "
                 "silence this warning by not passing in num_features, which is not used because "
                 "affine=False",
-                stacklevel=2,
             )
         batch = input if input.ndim == rank + 2 else input.unsqueeze(0)
         assert self.momentum is not None

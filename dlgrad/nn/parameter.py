@@ -12,10 +12,16 @@ from dlgrad.tensor import Tensor
 class Parameter(Tensor):
     """A leaf tensor that asks for a gradient, and that a `Module` finds among its attributes.
 
-    It shares the memory of `data`; operations on it give plain tensors.
+    It shares the memory of `data`, a tensor; operations on it give plain tensors.  Raises
+    TypeError for anything but a tensor.
     """
 
     def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
+        if data is not None and not isinstance(data, Tensor):
+            raise TypeError(
+                f"a Parameter is made of a Tensor, got {type(data).__name__}; wrap it: "
+                "nn.Parameter(dlgrad.tensor(...))"
+            )
         source = empty(0) if data is None else data.detach()
         self._set_up(source._storage, source._view, source.dtype)
         self.requires_grad_(requires_grad)

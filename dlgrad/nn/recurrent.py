@@ -7,7 +7,6 @@ follow one another.
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import dlgrad.nn.functional as F
@@ -15,6 +14,7 @@ from dlgrad.core.creation import empty
 from dlgrad.core.device_type import DeviceLike
 from dlgrad.dtype import DType
 from dlgrad.errors import ShapeError
+from dlgrad.helpers import warn
 from dlgrad.nn import init
 from dlgrad.nn.cells import gru_step, lstm_step, relu_step, tanh_step
 from dlgrad.nn.module import Module
@@ -23,6 +23,7 @@ from dlgrad.operators.joining import cat, stack
 from dlgrad.tensor import Tensor
 
 CHUNKS = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
+MOST_LAYERS = 1 << 14
 STEPS = {"RNN_TANH": tanh_step, "RNN_RELU": relu_step, "GRU": gru_step}
 
 
@@ -62,16 +63,17 @@ class RNNBase(Module):
                 f"element being zeroed, got {dropout}"
             )
         if dropout > 0 and num_layers == 1:
-            warnings.warn(
+            warn(
                 "dropout option adds dropout after all but last recurrent layer, so non-zero "
                 f"dropout expects num_layers greater than 1, but got dropout={dropout} and "
                 f"num_layers={num_layers}",
-                stacklevel=3,
             )
         if not 0 <= proj_size < hidden_size:
             raise ValueError(
                 f"proj_size must be from 0 to hidden_size - 1, got {proj_size} for {hidden_size}"
             )
+        if num_layers > MOST_LAYERS:
+            raise ValueError(f"num_layers must be at most {MOST_LAYERS}, got {num_layers}")
         self.mode = mode
         self.input_size = input_size
         self.hidden_size = hidden_size

@@ -27,6 +27,8 @@ _BERNOULLI = (
     1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798,
     -174611 / 330, 854513 / 138, -236364091 / 2730,
 )  # fmt: skip
+LARGEST_FACTORIAL = 170  # of those that float64 holds
+MOST_DIMENSIONS = 1000  # of mvlgamma, whose kernel has a term for each
 _LARGE = 8.0  # from here on the asymptotic series are exact
 
 
@@ -129,8 +131,11 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     Differs from PyTorch: infinite at the poles, where PyTorch gives a large number for n = 1.
     """
     need_tensor("polygamma", input)
-    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-        raise RuntimeError(f"polygamma(n, x) does not support n={n!r}; it is a whole number from 0")
+    if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n <= LARGEST_FACTORIAL:
+        raise RuntimeError(
+            f"polygamma(n, x) does not support n={n!r}; it is a whole number from 0 to "
+            f"{LARGEST_FACTORIAL}"
+        )
     if n == 0:
         return digamma(input)
     return whole("polygamma", lambda x: _polygamma(n, x), input, arg=n)
@@ -214,6 +219,8 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
     need_tensor("mvlgamma", input)
     if isinstance(p, bool) or not isinstance(p, int) or p < 1:
         raise RuntimeError(f"p has to be greater than or equal to 1, got {p!r}")
+    if p > MOST_DIMENSIONS:
+        raise RuntimeError(f"mvlgamma: p has to be at most {MOST_DIMENSIONS}, got {p}")
     x = as_float(input)
     total = lgamma(x)
     for j in range(1, p):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dlgrad.core.apply import copy, counting, embed, where
 from dlgrad.core.base import node_of
 from dlgrad.core.device_type import DeviceLike, resolve_device
-from dlgrad.core.dims import wrap_dim
+from dlgrad.core.dims import check_count, wrap_dim
 from dlgrad.core.host import from_numbers
 from dlgrad.dtype import DType, int32, int64
 from dlgrad.errors import DTypeError, ShapeError
@@ -66,6 +66,7 @@ def _check_indices(name: str, row: int, col: int, dtype: DType) -> None:
         raise RuntimeError(f"{name}: row and col must be non-negative, got {row} and {col}")
     if dtype not in (int32, int64):
         raise DTypeError(f'"{name}" not implemented for {dtype!r}; use int64 or int32')
+    check_count(name, max(row, row * col))
 
 
 def _places(places: list[tuple[int, int]], dtype: DType, device: DeviceLike) -> Tensor:

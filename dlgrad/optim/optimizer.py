@@ -19,12 +19,18 @@ from dlgrad.autograd import enable_grad, no_grad
 from dlgrad.core.base import make_view
 from dlgrad.core.creation import full_like, zeros
 from dlgrad.core.creation import tensor as make_tensor
-from dlgrad.core.storage import evaluate_pending, realize
+from dlgrad.core.storage import Storage, evaluate_pending, realize
 from dlgrad.dtype import DType, bool_, float32, float64, pack_values
 from dlgrad.errors import CaptureError
 from dlgrad.jit import current_capture
 from dlgrad.lazy.shape import View
+from dlgrad.optim.prepared import PreparedStep, memories, record_step
+from dlgrad.runtime.engine import current_recorder
 from dlgrad.tensor import HookHandle, Tensor
+
+# The optimizers of this package write updates whose numbers all come from `numbers`; one that a
+# user has written may read others, and is done in the plain way.
+OWN = __name__.rpartition(".")[0] + "."
 
 Group = dict[str, Any]
 State = dict[str, Any]
@@ -75,6 +81,11 @@ class Optimizer:
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
         if isinstance(params, Tensor):
             raise TypeError("params must be an iterable of tensors or dicts, not one tensor")
+        if not isinstance(params, Iterable):
+            raise TypeError(
+                f"params must be an iterable of tensors or dicts, got {type(params).__name__}; "
+                "give those of a model as model.parameters()"
+            )
         _check_ordered(params)
         self.defaults = defaults
         self.state: defaultdict[Tensor, State] = defaultdict(dict)
@@ -82,6 +93,8 @@ class Optimizer:
         self._numbers: dict[Any, Numbers] = {}
         self._skips: dict[str, Tensor] = {}  # whether the last step was skipped, by device
         self._before_step: list[tuple[str, State, State]] = []  # to take a skipped step back
+        self._prepared: PreparedStep | None = None
+        self._last_step: Any = None  # what the last step was done to
         self._step_hooks: tuple[dict[int, Any], dict[int, Any]] = ({}, {})
         groups = list(params)
         if not groups:
@@ -137,9 +150,15 @@ class Optimizer:
         known = {id(p) for group in self.param_groups for p in group["params"]}
         for param in params:
             if not isinstance(param, Tensor):
-                raise TypeError(f"an optimizer takes tensors, got a {type(param).__name__}")
+                raise TypeError(
+                    f"an optimizer takes tensors, got {type(param).__name__}; give those of a "
+                    "model as model.parameters()"
+                )
             if not param.is_leaf:
-                raise ValueError("can't optimize a non-leaf Tensor")
+                raise ValueError(
+                    "can't optimize a non-leaf Tensor: an operation made it; give the tensor it "
+                    "was made of, or its detach()"
+                )
             if not param.dtype.is_floating_point:
                 raise TypeError(f"an optimizer takes floating-point tensors, got {param.dtype!r}")
             if id(param) in known:
@@ -212,18 +231,59 @@ class Optimizer:
             for cohort in cohorts:
                 self._advance(cohort, found_inf)
         with no_grad():
-            skips = {device: self._skip(device, found) for device, found in found_inf.items()}
-            for cohort in cohorts:
-                assert cohort.numbers is not None
-                for param in cohort.parameters:
-                    skip = skips.get(str(param.device))
-                    self._update_unless(skip, param, cohort.group, cohort.numbers.views)
+            plain = found_inf or not type(self).__module__.startswith(OWN)
+            if plain or current_recorder() is not None:
+                self._update_all(cohorts, found_inf)
+            else:
+                self._repeat(cohorts)
         if capture is not None:
             flags = [self.flags(cohort.group) for cohort in cohorts]
             capture.before_replay(self._take_back_skipped)
             for cohort, shape in zip(cohorts, flags, strict=True):
                 capture.before_replay(partial(self._advance_captured, cohort, shape, found_inf))
         evaluate_pending()
+
+    def _update_all(self, cohorts: list[Cohort], found_inf: Mapping[str, Tensor]) -> None:
+        """The updates as graph, to be evaluated."""
+        skips = {device: self._skip(device, found) for device, found in found_inf.items()}
+        for cohort in cohorts:
+            assert cohort.numbers is not None
+            for param in cohort.parameters:
+                skip = skips.get(str(param.device))
+                self._update_unless(skip, param, cohort.group, cohort.numbers.views)
+
+    def _repeat(self, cohorts: list[Cohort]) -> None:
+        """The updates by the launches of an earlier step, where nothing but numbers differs.
+
+        They are kept when the same step comes the second time.
+        """
+        evaluate_pending()
+        parameters = [param for cohort in cohorts for param in cohort.parameters]
+        gradients = memories([param.grad for param in parameters if param.grad is not None])
+        signature = [
+            (cohort.key, self.flags(cohort.group), self._storages(cohort)) for cohort in cohorts
+        ]
+        prepared, self._prepared = self._prepared, None
+        if gradients and prepared is not None and prepared.fits(signature):
+            prepared.run(gradients)
+            self._prepared = prepared
+        elif gradients and self._last_step == signature:
+            self._prepared = record_step(
+                signature, gradients, partial(self._update_all, cohorts, {})
+            )
+        else:
+            self._update_all(cohorts, {})
+        self._last_step = signature
+
+    def _storages(self, cohort: Cohort) -> list[Storage]:
+        """What a step of the cohort reads and writes, apart from gradients and numbers."""
+        found = []
+        for param in cohort.parameters:
+            found.append(param._storage)
+            for value in self.state[param].values():
+                if isinstance(value, Tensor):
+                    found.append(value._storage)
+        return found
 
     def _update_unless(
         self, skip: Tensor | None, param: Tensor, group: Group, numbers: Sequence[Tensor]
@@ -337,6 +397,12 @@ class Optimizer:
         return HookHandle(self._step_hooks[1], hook)
 
     # State ------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: everything but the memory made for this one's steps."""
+        self._take_back_skipped()
+        own: dict[str, Any] = {"_numbers": {}, "_skips": {}, "_prepared": None, "_last_step": None}
+        return {**self.__dict__, **own}
 
     def state_dict(self) -> dict[str, Any]:
         """The state in PyTorch's layout: {"state": {index: ...}, "param_groups": [...]}.

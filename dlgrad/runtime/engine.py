@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlgrad import config
@@ -28,6 +28,8 @@ from dlgrad.runtime.timeline import span
 
 if TYPE_CHECKING:
     from dlgrad.runtime.plan import Plan
+
+_BUFFER, _CONST, _VIEW = BufferOps.BUFFER, BufferOps.CONST, MovementOps.VIEW
 
 MOST_STRUCTURES = 512  # plans of this many graphs are kept
 MOST_VARIANTS = 8  # and of each, this many with different constants written in
@@ -103,17 +105,17 @@ def realize(nodes: Sequence[Node]) -> None:
         roots = list(dict.fromkeys(node for node in nodes if not node.is_realized))
         if not roots:
             return
-        order = graph.toposort(roots)
-        if len({node.device for node in order}) == 1:
-            realize_on(get_backend(roots[0].device), roots, order)
+        found = survey(roots)
+        if found.device is not None:
+            realize_on(get_backend(found.device), roots, found)
             return
-        transfer_between_devices(order)
+        transfer_between_devices(found.order)
         by_device: dict[str, list[Node]] = {}
         for root in roots:
             if not root.is_realized:
                 by_device.setdefault(root.device, []).append(root)
         for device, pending in by_device.items():
-            realize_on(get_backend(device), pending, graph.toposort(pending))
+            realize_on(get_backend(device), pending, survey(pending))
 
 
 def transfer_between_devices(order: list[Node]) -> None:
@@ -134,32 +136,29 @@ def transfer_between_devices(order: list[Node]) -> None:
         node.become_buffer(memory)
 
 
-def realize_on(backend: Backend, roots: list[Node], order: list[Node]) -> None:
-    """Evaluates roots that are all on one device; `order` is everything they need."""
+def realize_on(backend: Backend, roots: list[Node], found: Survey) -> None:
+    """Evaluates roots that are all on one device; `found` is everything they need."""
     with span("evaluate", "evaluate"):
-        evaluate(backend, roots, order)
+        evaluate(backend, roots, found)
 
 
-def evaluate(backend: Backend, roots: list[Node], order: list[Node]) -> None:
+def evaluate(backend: Backend, roots: list[Node], found: Survey) -> None:
     """Finds what has to be kept on the way to the roots, and runs the graph."""
-    members = set(order)
     wanted = set(roots)
-    for node in order:
+    for node, uses in zip(found.order, found.uses, strict=True):
         src = node.src
-        if not src or node in wanted or (node.op is MovementOps.VIEW and src[0].is_realized):
+        if not src or node in wanted or (node.op is _VIEW and src[0].op is _BUFFER):
             continue  # it is there, or is no work
-        if node.is_held or has_other_readers(node, members):
+        if node.is_held:
             roots.append(node)
+        elif len(node.readers or ()) != uses and has_other_readers(node, found.number):
+            roots.append(node)  # not all who read it are part of this graph
     empty = [root for root in roots if 0 in root.shape]
     for root in empty:
         settle(root, Buffer(backend, 0))
-    roots = [root for root in roots if not root.is_realized]
-    if not roots:
-        return
-    if empty:
-        order = graph.toposort(roots)
-        members = set(order)
-    run_graph(backend, order, roots, members)
+    roots = [root for root in roots if root.op is not _BUFFER]
+    if roots:
+        run_graph(backend, roots, survey(roots) if empty else found)
 
 
 def settle(node: Node, memory: Buffer) -> None:
@@ -169,41 +168,84 @@ def settle(node: Node, memory: Buffer) -> None:
         node.holder.buffer = memory
 
 
-def run_graph(
-    backend: Backend, order: list[Node], roots: list[Node], members: set[Node]
-) -> None:
-    key, leaves, constants = describe(order, roots)
-    places = {leaf: number for number, leaf in enumerate(leaves)}
-    targets = [find_target(root, places, members) for root in roots]
-    key = (backend.name, config.OPT.value, key, tuple(number for number, _ in targets))
-    values = [node.arg for node in constants]
-    plan = find_plan(key, values, order, roots, leaves, constants, targets, backend)
-    execute(plan, leaves, roots, [memory for _, memory in targets], values)
+def run_graph(backend: Backend, roots: list[Node], found: Survey) -> None:
+    places = {leaf: number for number, leaf in enumerate(found.leaves)}
+    targets = [find_target(root, places, found.number) for root in roots]
+    key = (
+        backend.name,
+        config.OPT.value,
+        tuple(found.parts),
+        tuple([found.number[root] for root in roots]),
+        tuple([number for number, _ in targets]),
+    )
+    values = [node.arg for node in found.constants]
+    plan = find_plan(key, values, found, roots, targets, backend)
+    execute(plan, found.leaves, roots, [memory for _, memory in targets], values)
 
 
 # The structure of a graph -------------------------------------------------------------------------
 
 
-def describe(order: list[Node], roots: list[Node]) -> tuple[Any, list[Node], list[Node]]:
-    """A key that is equal for equal structures, the leaves, and the constants in order."""
+class Survey(NamedTuple):
+    """What one walk over a graph tells: everything that the roots need, sources before users.
+
+    `parts` is equal for equal structures: for each node its op, what belongs to the op, and the
+    places of its sources.  `uses` counts for each node how often others of this graph read it;
+    `leaves` is memory, `constants` are Python numbers; `device` is None where there are several.
+    """
+
+    order: list[Node]
+    number: dict[Node, int]  # the place of each node in the order
+    uses: list[int]
+    parts: list[Any]
+    leaves: list[Node]
+    constants: list[Node]
+    device: str | None
+
+
+def survey(roots: list[Node]) -> Survey:
+    """Walks over everything that the roots need; iterative, for long chains.
+
+    It runs at every evaluation, so it does in one loop what three could do more plainly.
+    """
+    order: list[Node] = []
     number: dict[Node, int] = {}
+    uses: list[int] = []
+    parts: list[Any] = []
     leaves: list[Node] = []
     constants: list[Node] = []
-    parts: list[Any] = []
-    for place, node in enumerate(order):
-        op = node.op
-        if op is BufferOps.BUFFER:
+    device: str | None = roots[0].device
+    stack: list[Node | None] = [*reversed(roots)]
+    while stack:
+        node = stack.pop()
+        if node is None:  # all sources of the node below it have their places
+            node = stack.pop()
+            assert node is not None
+            parts += (node.op, node.arg, node.dtype, node.shape)
+            for source in node.src:
+                place = number[source]
+                parts.append(place)
+                uses[place] += 1
+        elif node in number:
+            continue
+        elif node.src:
+            stack += (node, None)
+            stack += node.src[::-1]
+            continue
+        elif node.op is _BUFFER:
             leaves.append(node)
-            part: Any = (node.dtype, node.shape)
-        elif op is BufferOps.CONST:
+            parts += (_BUFFER, node.dtype, node.shape)
+        elif node.op is _CONST:
             constants.append(node)
-            part = (node.dtype, node.shape, constant_kind(node.arg))
+            parts += (_CONST, constant_kind(node.arg), node.dtype, node.shape)
         else:
-            sources = tuple([number[source] for source in node.src])
-            part = (op, sources, node.arg, node.dtype, node.shape)
-        number[node] = place
-        parts.append(part)
-    return (tuple(parts), tuple([number[root] for root in roots])), leaves, constants
+            parts += (node.op, node.arg, node.dtype, node.shape)
+        number[node] = len(order)
+        order.append(node)
+        uses.append(0)
+        if node.device != device:
+            device = None
+    return Survey(order, number, uses, parts, leaves, constants, device)
 
 
 def constant_kind(value: bool | int | float) -> Any:
@@ -218,7 +260,7 @@ def constant_kind(value: bool | int | float) -> Any:
 
 
 def find_target(
-    root: Node, places: dict[Node, int], members: set[Node]
+    root: Node, places: dict[Node, int], members: Container[Node]
 ) -> tuple[int, Buffer | None]:
     """Where the value of `root` should go, and the memory if there is some to overwrite.
 
@@ -237,7 +279,7 @@ def find_target(
     return places.get(shown, FREE), memory
 
 
-def has_other_readers(node: Node, members: set[Node]) -> bool:
+def has_other_readers(node: Node, members: Container[Node]) -> bool:
     """Whether pending work outside of this graph needs the value of `node`, maybe by a view.
 
     A view by itself is no work: tensors keep the views that they have shown, and make new ones
@@ -288,10 +330,8 @@ def is_wanted(node: Node) -> bool:
 def find_plan(
     key: Any,
     values: list[Any],
-    order: list[Node],
+    found: Survey,
     roots: list[Node],
-    leaves: list[Node],
-    constants: list[Node],
     targets: list[tuple[int, Buffer | None]],
     backend: Backend,
 ) -> Plan:
@@ -310,14 +350,16 @@ def find_plan(
             for i, (a, b) in enumerate(zip(last.values, values, strict=True))
             if not same_number(a, b)
         }
-    positions = {id(constants[i]): i for i in varying}
+    positions = {id(found.constants[i]): i for i in varying}
     places = [number for number, _ in targets]
     # The planner and all floors below it are imported when the first work is planned.
     from dlgrad.runtime.plan import PlanBuilder
 
     report_time("python")
     with span("plan", "plan"):
-        plan = PlanBuilder(order, roots, leaves, places, positions, backend).build()
+        plan = PlanBuilder(
+            found.order, roots, found.leaves, places, positions, backend
+        ).build()
     report_time("plan", f"launches: {len(plan.launches)}")
     kept = _plans.setdefault(key, [])
     kept.insert(0, Variant(list(values), varying, plan))

@@ -284,7 +284,9 @@ class PythonBackend(Backend):
 
     def run(self, sequence: Any, slots: Sequence[int], scalars: Sequence[float]) -> None:
         for launch in sequence:
-            data = [memoryview(self.blocks[slots[s]])[offset:] for s, offset in launch.buffers]
+            places = [(slots[s], offset) for s, offset in launch.buffers]
+            # Memory of no bytes has the address 0 and no block.
+            data = [memoryview(self.blocks[at] if at else b"")[skip:] for at, skip in places]
             numbers = list(launch.scalars)
             for i, position in enumerate(launch.scalar_slots):
                 if position >= 0:
