@@ -8,11 +8,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from dlgrad.core.apply import contract, expand_node, finish, same_device
 from dlgrad.core.autocasting import autocasts
+from dlgrad.core.base import node_of
+from dlgrad.core.tape import ROWS, Derivative, Entry, Row
 from dlgrad.errors import ShapeError
+from dlgrad.lazy import graph
+from dlgrad.lazy.graph import Contraction
+from dlgrad.lazy.ops import ElementwiseOps
+from dlgrad.lazy.shape import View
 from dlgrad.matrix.contractions import einsum
 from dlgrad.matrix.linear import matmul
 from dlgrad.operators.elementwise import add
+from dlgrad.operators.movement import permute
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
@@ -30,8 +38,40 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"{weight._shape[-1]}x{weight._shape[0]}); input {input._shape} needs a last "
             f"dimension of {weight._shape[-1]} for this layer"
         )
-    out = matmul(input, weight.t())
-    return out if bias is None else add(out, bias)
+    dtype = input.dtype
+    if weight.ndim == 1 or dtype is not weight.dtype or bias is not None and (
+        bias.dtype is not dtype or bias._shape != weight._shape[:1]
+    ):
+        out = matmul(input, weight.t())  # says what does not fit, or broadcasts an odd bias
+        return out if bias is None else add(out, bias)
+    sources = (input, weight) if bias is None else (input, weight, bias)
+    same_device(sources)
+    turned = graph.view(node_of(weight), View.contiguous(weight._shape).permute((1, 0)))
+    node = graph.matmul(node_of(input), turned, Contraction(0, input.ndim - 1, 1, 1))
+    if bias is not None:
+        expanded = expand_node(node_of(bias), node.shape)
+        node = graph.elementwise(ElementwiseOps.ADD, node, expanded)
+    return finish("linear", None, node, sources)
+
+
+def _input_gradient(g: Tensor, e: Entry) -> Tensor:
+    """d(x w^T)/dx = g w, for w [out, in]."""
+    return contract(g, e.b, Contraction(0, g.ndim - 1, 1, 1))
+
+
+def _weight_gradient(g: Tensor, e: Entry) -> Tensor:
+    """d(x w^T)/dw = g^T x, summed over all rows."""
+    last = g.ndim - 1
+    turned = permute(g, (last, *range(last)))
+    return contract(turned, e.a, Contraction(0, 1, 1, last))
+
+
+ROWS["linear"] = Row(
+    "Addmm",
+    Derivative("b", _input_gradient),
+    Derivative("a", _weight_gradient),
+    Derivative("", lambda g, e: g),
+)
 
 
 @autocasts

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dlgrad.core.apply import counting, where
+from dlgrad.core.apply import cast, counting, where
 from dlgrad.core.autocasting import autocasts
 from dlgrad.core.base import node_of
-from dlgrad.dtype import FLOAT, int64, uint8
+from dlgrad.core.composing import composed, paused
+from dlgrad.core.dims import as_int
+from dlgrad.core.host import known_numbers
+from dlgrad.core.tape import ROWS, Derivative, Entry, Row
+from dlgrad.dtype import FLOAT, DType, int64, uint8
 from dlgrad.errors import DTypeError, ShapeError
 from dlgrad.neural.activations import log_softmax, logsigmoid
-from dlgrad.neural.losses import chosen_reduction, known_numbers, reduced
+from dlgrad.neural.losses import chosen_reduction, reduced
 from dlgrad.operators.comparison import eq, le, lt, ne
-from dlgrad.operators.elementwise import clamp, mul, neg
+from dlgrad.operators.elementwise import clamp, div, mul, neg
 from dlgrad.operators.reductions import amin
 from dlgrad.operators.reductions import sum as sum_of
 
 if TYPE_CHECKING:
+    from dlgrad.lazy.shape import Shape
     from dlgrad.tensor import Tensor
 
 
@@ -57,17 +62,19 @@ def _check_weight(name: str, classes: int, weight: Tensor | None) -> None:
         )
 
 
-def _check_labels(target: Tensor, classes: int, ignore_index: int | None) -> None:
+def _check_labels(target: Tensor, classes: int, ignore_index: int | None) -> bool:
     """IndexError for a label that is no class, where the labels are known already.
 
-    See `known_numbers` for when they are; a wrong label elsewhere makes the loss NaN.
+    Returns whether they are, see `known_numbers`; a wrong label elsewhere makes the loss NaN.
     """
-    for label in known_numbers(target):
+    labels = known_numbers(target)
+    for label in labels:
         if not 0 <= label < classes and label != ignore_index:
             raise IndexError(
                 f"Target {label} is out of bounds: there are {classes} classes, 0 to "
                 f"{classes - 1}; use ignore_index={label} for targets that should not count"
             )
+    return bool(labels)
 
 
 def _per_class(weight: Tensor, ndim: int, dim: int) -> Tensor:
@@ -100,23 +107,69 @@ def _label_loss(
 ) -> Tensor:
     dim = 0 if input.ndim == 1 else 1
     classes = input._shape[dim]
-    _check_labels(target, classes, ignore_index)
+    ignore_index = as_int("nll_loss", ignore_index, "ignore_index")
+    known = _check_labels(target, classes, ignore_index)
+    if weight is None:
+        with paused():
+            loss = _plain_label_loss(input, target, ignore_index, reduction, dim, known)
+        return composed("nll", loss, input, target, arg=(dim, ignore_index, reduction))
     label = target.unsqueeze(dim)
     number = counting(dim, int64, input._shape, node_of(input).device)
     chosen = eq(number, label)
-    if weight is not None:
-        weight = _per_class(weight, input.ndim, dim)
-        input = input * weight
+    weight = _per_class(weight, input.ndim, dim)
     kept = ne(label, ignore_index)
-    loss = neg(sum_of(where(chosen & kept, input, 0.0), dim))
-    is_class = ~lt(target, 0) & le(target, classes - 1)
-    loss = where(is_class | eq(target, ignore_index), loss, float("nan"))
+    loss = neg(sum_of(where(chosen & kept, input * weight, 0.0), dim))
+    if not known:
+        loss = _marked(loss, target, classes, ignore_index)
     if reduction != "mean":
         return reduced(loss, reduction)
-    if weight is None:
-        return sum_of(loss) / sum_of(ne(target, ignore_index)).to(input.dtype)
     share = where(chosen & kept, weight, 0.0)
     return sum_of(loss) / sum_of(share)
+
+
+def _plain_label_loss(
+    input: Tensor, target: Tensor, ignore_index: int, reduction: str, dim: int, known: bool
+) -> Tensor:
+    """The loss without weights; `known` says that every label has been looked at."""
+    chosen = _chosen(input._shape, target, ignore_index, dim)
+    loss = neg(sum_of(where(chosen, input, 0.0), dim))
+    if not known:
+        loss = _marked(loss, target, input._shape[dim], ignore_index)
+    if reduction != "mean":
+        return reduced(loss, reduction)
+    return div(sum_of(loss), _count(target, ignore_index, input.dtype))
+
+
+def _chosen(shape: Shape, target: Tensor, ignore_index: int, dim: int) -> Tensor:
+    """True at the class of each sample, nowhere in a sample that is ignored."""
+    label = target.unsqueeze(dim)
+    chosen = eq(counting(dim, int64, shape, node_of(target).device), label)
+    return chosen & ne(label, ignore_index) if 0 <= ignore_index < shape[dim] else chosen
+
+
+def _count(target: Tensor, ignore_index: int, dtype: DType) -> Tensor:
+    """How many samples are not ignored."""
+    return cast(sum_of(ne(target, ignore_index)), dtype)
+
+
+def _marked(loss: Tensor, target: Tensor, classes: int, ignore_index: int) -> Tensor:
+    """The loss of each sample, NaN where its label is no class."""
+    is_class = ~lt(target, 0) & le(target, classes - 1)
+    return where(is_class | eq(target, ignore_index), loss, float("nan"))
+
+
+def _label_gradient(g: Tensor, e: Entry) -> Tensor:
+    """Minus the share of each sample in the loss, at its class."""
+    dim, ignore_index, reduction = e.arg
+    chosen = _chosen(e.source_shape(0), e.b, ignore_index, dim)
+    if reduction == "mean":
+        g = div(g, _count(e.b, ignore_index, g.dtype))
+    elif reduction == "none":
+        g = g.unsqueeze(dim)
+    return where(chosen, neg(g), 0.0)
+
+
+ROWS["nll"] = Row("NllLoss", Derivative("b", _label_gradient), None)
 
 
 @autocasts
