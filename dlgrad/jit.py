@@ -137,6 +137,7 @@ class Jit(Generic[P, R]):
     def record(self, structure: Any, tensors: list[TensorBase]) -> R:
         """Runs the function and keeps what it launched."""
         self.structure = structure
+        self.only_tensors = holds_only_tensors(structure)
         self.signature = [signature(tensor) for tensor in tensors]
         self.grad_enabled = grad_mode.enabled
         self.watched = watched_values(self.function)
@@ -239,7 +240,7 @@ class Jit(Generic[P, R]):
                     f"{name}: tensor argument {position} was captured as {show(expected)} and is "
                     f"now {show(signature(tensor))}{hint}"
                 )
-        if structure_changed(structure, self.structure):
+        if self.differs(structure):
             raise CaptureError(
                 f"{name} was captured as {name}{show_arguments(self.structure)} and is now called "
                 f"as {name}{show_arguments(structure)}; Python values are fixed at the capture, "
@@ -258,6 +259,15 @@ class Jit(Generic[P, R]):
                     f"{name} reads {key!r}, which was {shorten(value)} when it was captured and "
                     f"is now {shorten(now[key])}; pass it as a tensor argument{hint}"
                 )
+
+    def differs(self, structure: Any) -> bool:
+        """Whether the arguments are others than those captured, apart from tensors."""
+        try:
+            if self.only_tensors and structure == self.structure:
+                return False  # the usual case; with numbers, 1 and True would be the same
+        except Exception:  # something whose comparison is no truth value, such as an array
+            return True
+        return structure_changed(structure, self.structure)
 
     def play(self, tensors: Sequence[TensorBase]) -> R:
         assert self.replay is not None and self.capture is not None
@@ -282,7 +292,7 @@ class Jit(Generic[P, R]):
         return value
 
     def input_memory(self, tensor: TensorBase) -> Buffer:
-        if not is_whole(tensor):
+        if tensor._view is not None and not is_whole(tensor):
             tensor = make(graph.copy(node_of(tensor)))
         return tensor._storage.memory()
 
@@ -371,6 +381,13 @@ def show_argument(structure: Any) -> str:
 def shorten(value: Any) -> str:
     text = repr(value) if not isinstance(value, TensorBase) else "another tensor"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def holds_only_tensors(structure: Any) -> bool:
+    """Whether nothing but tensors and names is in what `flatten` gave."""
+    if isinstance(structure, (tuple, list)):
+        return all(map(holds_only_tensors, structure))
+    return isinstance(structure, (type, str))
 
 
 def structure_changed(a: Any, b: Any) -> bool:

@@ -23,7 +23,7 @@ from dlgrad.lazy.graph import Node
 from dlgrad.lazy.memory import FREE, NEW
 from dlgrad.lazy.ops import BufferOps, MovementOps
 from dlgrad.runtime.device import Backend, Buffer, get_backend, opened_backends
-from dlgrad.runtime.report import report_time
+from dlgrad.runtime.report import is_timed, report_time
 from dlgrad.runtime.timeline import span
 
 if TYPE_CHECKING:
@@ -88,12 +88,14 @@ def same_number(a: Any, b: Any) -> bool:
 
 
 _plans: OrderedDict[Any, list[Variant]] = OrderedDict()
+_single: dict[Any, Plan] = {}  # those of graphs of one operation, see `run_alone`
 
 
 def clear_plans() -> None:
     """Forgets all plans; the kernels stay loaded."""
     with _lock:
         _plans.clear()
+        _single.clear()
 
 
 def realize(nodes: Sequence[Node]) -> None:
@@ -102,6 +104,8 @@ def realize(nodes: Sequence[Node]) -> None:
     A storage that had memory keeps it, where nothing pending still has to read what is there.
     """
     with _lock:
+        if len(nodes) == 1 and run_alone(nodes[0]):
+            return
         roots = list(dict.fromkeys(node for node in nodes if not node.is_realized))
         if not roots:
             return
@@ -161,6 +165,60 @@ def evaluate(backend: Backend, roots: list[Node], found: Survey) -> None:
         run_graph(backend, roots, survey(roots) if empty else found)
 
 
+def run_alone(node: Node) -> bool:
+    """Evaluates one operation on memory by the plan of an earlier one like it, if there is one.
+
+    Small work is done so often, one operation at a time, that the walk over the graph would
+    take most of the time.
+    """
+    src = node.src
+    plan = _single.get(single_key(node))
+    if (
+        plan is None
+        or any([source.op is not _BUFFER for source in src])
+        or is_timed()
+        or current_recorder() is not None
+        or (node.owner is not None and (node.holder is None or node.holder.buffer is not None))
+    ):
+        return False
+    memory = Buffer(plan.backend, plan.output_bytes[0])
+    addresses = [source.arg.address for source in src]
+    if len(src) == 2 and src[0] is src[1]:
+        addresses.pop()
+    addresses.append(memory.address)
+    if plan.block_bytes:
+        block = Buffer(plan.backend, plan.block_bytes)
+        addresses.append(block.address)
+    plan.backend.run(plan.sequence, addresses, ())
+    settle(node, memory)
+    return True
+
+
+def single_key(node: Node) -> Any:
+    """What decides the plan of a graph of one operation on memory."""
+    parts: list[Any] = [node.op, node.arg, node.dtype, node.shape, node.device, config.OPT.value]
+    for source in node.src:
+        parts += (source.dtype, source.shape, source.device)
+    parts.append(len(node.src) == 2 and node.src[0] is node.src[1])
+    return tuple(parts)
+
+
+def keep_single(found: Survey, roots: list[Node], plan: Plan) -> None:
+    """Remembers a plan for `run_alone`, where it is of that kind."""
+    node = found.order[-1]
+    if (
+        len(roots) == 1
+        and node.op is not _BUFFER
+        and 1 <= len(node.src) <= 2
+        and len(found.order) == len(found.leaves) + 1
+        and plan.in_place == [NEW]
+        and not plan.scalars
+    ):
+        if len(_single) >= MOST_STRUCTURES:
+            _single.clear()
+        _single[single_key(node)] = plan
+
+
 def settle(node: Node, memory: Buffer) -> None:
     """Makes `node` realised memory, and tells the storage that shows it."""
     node.become_buffer(memory)
@@ -180,6 +238,7 @@ def run_graph(backend: Backend, roots: list[Node], found: Survey) -> None:
     )
     values = [node.arg for node in found.constants]
     plan = find_plan(key, values, found, roots, targets, backend)
+    keep_single(found, roots, plan)
     execute(plan, found.leaves, roots, [memory for _, memory in targets], values)
 
 
