@@ -175,7 +175,7 @@ def run_alone(node: Node) -> bool:
     plan = _single.get(single_key(node))
     if (
         plan is None
-        or any([source.op is not _BUFFER for source in src])
+        or any(source.op is not _BUFFER for source in src)
         or is_timed()
         or current_recorder() is not None
         or (node.owner is not None and (node.holder is None or node.holder.buffer is not None))
