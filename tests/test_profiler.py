@@ -155,7 +155,7 @@ def test_the_lines_of_debug_add_up(capsys):
     assert {"python", "plan"} <= {line.split()[0] for line in lines}
     # What a compiler took is part of the line of its plan.
     total = sum(in_seconds(line) for line in lines if not line.startswith("compiled "))
-    assert total == pytest.approx(report._Clock.reported - before, rel=0.01)
+    assert total == pytest.approx(report._Clock.reported - before, rel=0.03)
     assert total >= 0.99 * (after - start)
 
 

@@ -15,7 +15,8 @@ from dlgrad.core import gradients
 from dlgrad.core import place_gradients as place_gradients  # fills its rows of the table
 from dlgrad.core.apply import cast
 from dlgrad.core.base import TensorBase, grad_mode
-from dlgrad.core.tape import Bundle, Entry, anomaly
+from dlgrad.core.tape import Bundle, Entry, Row, anomaly
+from dlgrad.core.templates import remembered
 from dlgrad.errors import AutogradError, ShapeError
 
 if TYPE_CHECKING:
@@ -150,12 +151,33 @@ def send_on(
         key = id(edge)
         if not (wanted is None or useful is None or key in wanted or key in useful):
             continue
-        part = row.gradient(index, gradient, entry) if parts is None else parts[index]
+        part = rule_result(row, index, gradient, entry) if parts is None else parts[index]
         if part is not None:
             part = fitted(part, edge)
             if anomaly.enabled and anomaly.check_nan and not isinstance(part, Bundle):
                 check(entry, index, part)
             arrive(edge, part)
+
+
+def rule_result(row: Row, index: int, gradient: Tensor, entry: Entry) -> Tensor | None:
+    """The gradient of one source; rules that compose much are remembered, see `templates.py`."""
+    derivative = None if row.each is not None else row.derivatives[index]
+    if derivative is None or not derivative.needs or anomaly.enabled or grad_mode.enabled:
+        return row.gradient(index, gradient, entry)
+    places, sources = [], [gradient]
+    for place, tensor in enumerate(entry.saved or ()):
+        if tensor is not None:
+            places.append(place)
+            sources.append(tensor)
+    if entry.out_storage is not None:
+        sources.append(entry.out)
+    shapes = tuple([None if edge is None else edge._shape for edge in entry.edges])
+    rule = derivative.rule
+
+    def apply(g: Tensor, *others: Tensor) -> Tensor:
+        return rule(g, entry if g is gradient else entry.standing_for(places, others))
+
+    return remembered((derivative, entry.arg, tuple(places), shapes), sources, apply)
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:

@@ -254,6 +254,21 @@ class Entry:
         if storage is not None and storage.version != self.out_version:
             raise stale(self.name(), self._shape, storage, self.out_version)
 
+    def standing_for(self, places: Sequence[int], others: Sequence[Tensor]) -> Entry:
+        """This entry with other tensors as what it saved: the sources at `places`, the result."""
+        entry = Entry()
+        entry.row, entry.arg, entry.edges = self.row, self.arg, self.edges
+        saved: list[Tensor | None] = [None] * len(self.edges)
+        for place, tensor in zip(places, others, strict=False):
+            saved[place] = tensor
+        entry.saved, entry.versions = tuple(saved), self.versions
+        entry.out_storage = None
+        if len(others) > len(places):
+            entry.out_storage, entry.out_view = others[-1]._storage, None
+        entry.sequence, entry.hooks = self.sequence, None
+        entry._shape, entry.dtype, entry.device = self._shape, self.dtype, self.device
+        return entry
+
     def free(self) -> None:
         """Lets go of what was saved; entries that saved nothing stay usable."""
         if self.saved or self.out_storage is not None:

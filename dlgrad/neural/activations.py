@@ -17,6 +17,7 @@ from dlgrad.core.composing import as_float, composed, paused
 from dlgrad.core.dims import wrap_dim
 from dlgrad.core.inplace import in_place
 from dlgrad.core.tape import ROWS, Derivative, Entry, Row, check_writable, old_value, write
+from dlgrad.core.templates import remembered
 from dlgrad.dtype import BOOL, FLOAT, DType, int64
 from dlgrad.errors import DTypeError, ShapeError
 from dlgrad.helpers import warn
@@ -41,6 +42,7 @@ from dlgrad.operators.reductions import argmax, logsumexp
 from dlgrad.operators.reductions import sum as sum_of
 
 if TYPE_CHECKING:
+    from dlgrad.lazy.shape import Shape
     from dlgrad.tensor import Tensor
 
 
@@ -279,9 +281,13 @@ def softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -
     source, dim = _one_dim("softmax", input, dim, dtype)
     dims = (dim,) if source._shape else ()
     with paused():
-        grown = exp(sub(source, reduce(ReduceOps.MAX, source, dims, True)))
-        out = div(grown, reduce(ReduceOps.SUM, grown, dims, True))
+        out = remembered(("softmax", dims), (source,), lambda x: _softmax(x, dims))
     return composed("softmax", out, source, arg=dims)
+
+
+def _softmax(x: Tensor, dims: Shape) -> Tensor:
+    grown = exp(sub(x, reduce(ReduceOps.MAX, x, dims, True)))
+    return div(grown, reduce(ReduceOps.SUM, grown, dims, True))
 
 
 @autocasts
@@ -296,9 +302,13 @@ def log_softmax(input: Tensor, dim: int | None = None, dtype: DType | None = Non
     source, dim = _one_dim("log_softmax", input, dim, dtype)
     dims = (dim,) if source._shape else ()
     with paused():
-        apart = sub(source, reduce(ReduceOps.MAX, source, dims, True))
-        out = sub(apart, reduce(ReduceOps.SUM, exp(apart), dims, True).log())
+        out = remembered(("log_softmax", dims), (source,), lambda x: _log_softmax(x, dims))
     return composed("log_softmax", out, source, arg=dims)
+
+
+def _log_softmax(x: Tensor, dims: Shape) -> Tensor:
+    apart = sub(x, reduce(ReduceOps.MAX, x, dims, True))
+    return sub(apart, reduce(ReduceOps.SUM, exp(apart), dims, True).log())
 
 
 def gumbel_softmax(

@@ -14,6 +14,7 @@ from dlgrad.core.composing import composed, paused
 from dlgrad.core.dims import as_int
 from dlgrad.core.host import known_numbers
 from dlgrad.core.tape import ROWS, Derivative, Entry, Row
+from dlgrad.core.templates import remembered
 from dlgrad.dtype import FLOAT, DType, int64, uint8
 from dlgrad.errors import DTypeError, ShapeError
 from dlgrad.neural.activations import log_softmax, logsigmoid
@@ -110,9 +111,14 @@ def _label_loss(
     ignore_index = as_int("nll_loss", ignore_index, "ignore_index")
     known = _check_labels(target, classes, ignore_index)
     if weight is None:
+        settings = (dim, ignore_index, reduction)
         with paused():
-            loss = _plain_label_loss(input, target, ignore_index, reduction, dim, known)
-        return composed("nll", loss, input, target, arg=(dim, ignore_index, reduction))
+            loss = remembered(
+                ("nll", settings, known),
+                (input, target),
+                lambda x, labels: _plain_label_loss(x, labels, *settings, known),
+            )
+        return composed("nll", loss, input, target, arg=settings)
     label = target.unsqueeze(dim)
     number = counting(dim, int64, input._shape, node_of(input).device)
     chosen = eq(number, label)
@@ -128,7 +134,7 @@ def _label_loss(
 
 
 def _plain_label_loss(
-    input: Tensor, target: Tensor, ignore_index: int, reduction: str, dim: int, known: bool
+    input: Tensor, target: Tensor, dim: int, ignore_index: int, reduction: str, known: bool
 ) -> Tensor:
     """The loss without weights; `known` says that every label has been looked at."""
     chosen = _chosen(input._shape, target, ignore_index, dim)

@@ -1,0 +1,114 @@
+"""Compositions remembered: the nodes that a function of tensors made, made again without it.
+
+Floor 6.  A training loop calls the same functions on tensors of the same shapes at every step,
+and each call composes the same graph.  When a call comes the second time, the function runs on
+placeholders (see `tracing.py`), and what it made of them is kept as a list of steps; later calls
+go through that list.  Functions that look at values, return a view or what they were given, or
+use memory of their own are not remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dlgrad.core.base import TensorBase, from_storage, grad_mode, make, node_of
+from dlgrad.core.storage import Storage
+from dlgrad.core.tracing import TRACED, current_trace, placeholder
+from dlgrad.errors import VmapError
+from dlgrad.lazy import graph
+from dlgrad.lazy.graph import Node
+from dlgrad.lazy.ops import BufferOps, MovementOps
+
+if TYPE_CHECKING:
+    from dlgrad.tensor import Tensor
+
+MOST_TEMPLATES = 4096
+MOST_STEPS = 200
+
+_BUFFER, _CONST, _VIEW = BufferOps.BUFFER, BufferOps.CONST, MovementOps.VIEW
+
+
+class Step(NamedTuple):
+    """One node: `sources` are places among the inputs and the steps before."""
+
+    op: Any
+    sources: tuple[int, ...]
+    arg: Any
+    dtype: Any
+    shape: Any
+
+
+# What is known of a call: nothing yet (no entry), that it came once, its steps, or that it
+# cannot be remembered.
+_ONCE: list[Step] = []
+_NEVER: list[Step] = []
+_templates: dict[Hashable, list[Step]] = {}
+
+
+def remembered(
+    key: Hashable, sources: Sequence[TensorBase], function: Callable[..., Tensor]
+) -> Tensor:
+    """`function(*sources)` without a tape, from memory where an equal call came before.
+
+    `key` says which function, with everything that it reads beside the sources.
+    """
+    if grad_mode.enabled or current_trace() is not None:
+        return function(*sources)
+    device = sources[0]._storage.node.device
+    try:
+        full = (key, device, *[(source.dtype, source._shape) for source in sources])
+        steps = _templates.get(full)
+    except TypeError:  # something in the key has no hash
+        return function(*sources)
+    if steps is None:
+        if len(_templates) >= MOST_TEMPLATES:
+            _templates.clear()
+        _templates[full] = _ONCE
+        return function(*sources)
+    if steps is _ONCE:
+        steps = _templates[full] = learn(sources, function) or _NEVER
+    if steps is _NEVER:
+        return function(*sources)
+    nodes = []
+    depth = 0
+    for source in sources:
+        nodes.append(node_of(source))
+        storage = source._storage
+        if storage.depth > depth and storage.node.op is not _BUFFER:
+            depth = storage.depth
+    for op, places, arg, dtype, shape in steps:
+        if op is _VIEW:
+            nodes.append(graph.view(nodes[places[0]], arg))
+        else:
+            nodes.append(Node(op, tuple([nodes[i] for i in places]), arg, dtype, shape, device))
+    return make(nodes[-1], depth + len(steps))
+
+
+def learn(
+    sources: Sequence[TensorBase], function: Callable[..., Tensor]
+) -> list[Step] | None:
+    """What the function makes of tensors like the sources; None where that cannot be kept."""
+    rows = [
+        placeholder(0, source.dtype, source._shape, source._storage.node.device)
+        for source in sources
+    ]
+    try:
+        out = function(*[from_storage(Storage(row, TRACED), None) for row in rows])
+    except VmapError:  # it looked at a value
+        return None
+    if out._view is not None or out._storage.node in rows:  # no new memory
+        return None
+    place = {row: number for number, row in enumerate(rows)}
+    device = rows[0].device
+    steps: list[Step] = []
+    for node in graph.toposort([out._storage.node]):
+        if node in place or node.op is _BUFFER and node in [row.src[0] for row in rows]:
+            continue
+        varies = node.op is _CONST and isinstance(node.arg, graph.Varying)
+        if node.op is _BUFFER or varies or node.device != device or len(steps) >= MOST_STEPS:
+            return None
+        places = tuple(place[source] for source in node.src)
+        place[node] = len(rows) + len(steps)
+        steps.append(Step(node.op, places, node.arg, node.dtype, node.shape))
+    return steps

@@ -1,0 +1,102 @@
+"""Compositions that are remembered give what they gave when they were composed."""
+
+import pytest
+from op_cases import CASES, Case
+from test_ops import case_id, inputs
+
+import dlgrad
+from dlgrad import nn
+from dlgrad.core import templates
+from dlgrad.core.templates import remembered
+
+F = nn.functional
+DEVICE = "python"  # nothing has to be compiled
+
+
+@pytest.fixture(autouse=True)
+def nothing_known():
+    templates._templates.clear()
+    yield
+    templates._templates.clear()
+
+
+def numbers_of(case: Case, view: bool) -> list[list]:
+    """The results and gradients of a case; with `view`, its inputs are transposed views."""
+    given = []
+    for x in inputs(case, DEVICE):
+        if view and x.ndim > 1:
+            x = x.transpose(0, -1).contiguous().transpose(0, -1)
+        given.append(x.detach().requires_grad_())
+    out = case.call(*given)
+    weights = dlgrad.arange(1, out.numel() + 1, dtype=out.dtype, device=DEVICE)
+    (out * weights.reshape(out.shape)).sum().backward()
+    found = [out, *[x.grad for x in given]]
+    return [[] if x is None else x.reshape(-1).tolist() for x in found]
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.gradient], ids=case_id)
+def test_the_third_time_is_the_first(case: Case) -> None:
+    first = numbers_of(case, False)
+    for _ in range(2):
+        assert repr(numbers_of(case, False)) == repr(first)
+    assert repr(numbers_of(case, True)) == repr(first)  # views in the place of whole tensors
+
+
+def steps_for(key):
+    return [steps for full, steps in templates._templates.items() if full[0] == key]
+
+
+def test_steps_are_kept_from_the_second_call_on():
+    calls = []
+
+    def double(x):
+        calls.append(1)
+        return x + x
+
+    x = dlgrad.ones(3, device=DEVICE)
+    with dlgrad.no_grad():
+        for _ in range(5):
+            assert remembered("double", (x,), double).tolist() == [2.0, 2.0, 2.0]
+    assert len(calls) == 2 and len(steps_for("double")[0]) == 1
+    remembered("double", (x,), double)  # with a tape every call composes
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x,  # what it was given
+        lambda x: x[1:],  # a view
+        lambda x: x + x.sum().item(),  # it looks at a value
+        lambda x: x + CONSTANT,  # it uses memory of its own
+    ],
+)
+def test_what_cannot_be_kept_is_called_every_time(function):
+    x = dlgrad.arange(3.0, device=DEVICE)
+    with dlgrad.no_grad():
+        for shift in range(4):
+            given = x + shift
+            got = remembered("function", (given,), function)
+            assert got.tolist() == function(given).tolist()
+    assert steps_for("function") == [templates._NEVER]
+
+
+CONSTANT = dlgrad.tensor([1.0, 2.0, 3.0], device=DEVICE)
+
+
+def test_other_shapes_and_dtypes_have_their_own():
+    with dlgrad.no_grad():
+        for _ in range(3):
+            for x in (dlgrad.ones(2), dlgrad.ones(3), dlgrad.ones(3, dtype=dlgrad.float64)):
+                y = F.log_softmax(x, 0)
+                assert y.shape == x.shape and y.dtype is x.dtype
+    kept = [steps for full, steps in templates._templates.items() if full[0][0] == "log_softmax"]
+    assert len(kept) == 3 and all(steps for steps in kept)
+
+
+def test_a_long_training_forgets_what_it_knew(monkeypatch):
+    monkeypatch.setattr(templates, "MOST_TEMPLATES", 8)
+    with dlgrad.no_grad():
+        for size in range(1, 30):
+            remembered("double", (dlgrad.ones(size, device=DEVICE),), lambda x: x + x)
+            assert len(templates._templates) <= 8
