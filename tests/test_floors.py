@@ -33,7 +33,8 @@ FLOORS = {
         "core.conversion core.creation core.device_type core.dims core.dlpack core.environment "
         "core.formatting core.gradients core.host core.in_place_methods core.inplace "
         "core.inplace_views core.interchange core.joint core.later core.methods "
-        "core.place_gradients core.plain_answers core.storage core.tape core.tracing core.trees "
+        "core.place_gradients core.plain_answers core.storage core.tape core.templates "
+        "core.tracing core.trees "
         "operators.* matrix.* neural.* files.* autograd.* func.* functional jit linalg random "
         "special tensor"
     ),
