@@ -246,6 +246,10 @@ def test_a_step_is_one_launch(name):
     assert [launch.beside for launch in seen.launches] == [False, True, True]
 
 
+# Their state gets other memory at every step, so each step is planned anew.
+MOVING = {"Rprop", "LAMB", "Adafactor"}
+
+
 @pytest.mark.parametrize("name", [*ELEMENTWISE, "RAdam", "LAMB", "Adafactor"])
 def test_steps_from_kept_launches_are_the_plain_ones(name, monkeypatch):
     """With a gradient that comes and goes, new settings, new memory, and a write from outside."""
@@ -273,7 +277,7 @@ def test_steps_from_kept_launches_are_the_plain_ones(name, monkeypatch):
         return seen, optimizer
 
     kept, optimizer = train()
-    assert optimizer._prepared is not None
+    assert (optimizer._prepared is not None) is (name not in MOVING)
     monkeypatch.setattr(type(optimizer), "_repeat", lambda self, found: self._update_all(found, {}))
     plain, optimizer = train()
     assert optimizer._prepared is None

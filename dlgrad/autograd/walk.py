@@ -160,7 +160,7 @@ def send_on(
 
 
 def rule_result(row: Row, index: int, gradient: Tensor, entry: Entry) -> Tensor | None:
-    """The gradient of one source; rules that compose much are remembered, see `templates.py`."""
+    """The gradient of one source; what a rule composes is remembered (`core/templates.py`)."""
     derivative = None if row.each is not None else row.derivatives[index]
     if derivative is None or not derivative.needs or anomaly.enabled or grad_mode.enabled:
         return row.gradient(index, gradient, entry)

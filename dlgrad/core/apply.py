@@ -2,7 +2,7 @@
 
 Floor 6.  Every operation on tensors ends in one of the functions here.  They make the graph
 node, wrap it, and call `tape.record`.  Casts and expansions that promotion and broadcasting put
-in front of an element-wise primitive are not recorded: the walk of `autograd.py` brings each
+in front of an element-wise primitive are not recorded: the walk of `autograd/walk.py` brings each
 gradient back to the dtype and the shape of its source.
 """
 

@@ -6,7 +6,7 @@ Floor 6.
 from __future__ import annotations
 
 from dlgrad import config
-from dlgrad.runtime.device import canonical_device
+from dlgrad.runtime.device import canonical_device, get_backend
 
 
 class device:
@@ -52,12 +52,18 @@ _objects: dict[str, device] = {}
 
 
 def resolve_device(given: DeviceLike) -> str:
-    """The canonical name of `given`; None means the default device."""
+    """The canonical name of `given`; None means the default device.
+
+    Raises DeviceError for a GPU that is not there.
+    """
     if given is None:
         return _default[0] if _default else canonical_device(config.DEVICE.value)
     name = _known.get(given)
     if name is None:
-        name = _known[given] = canonical_device(given)
+        name = canonical_device(given)
+        if name.partition(":")[0] in ("cuda", "metal"):
+            get_backend(name)  # the call that asks for it is told, not the first evaluation
+        _known[given] = name
     return name
 
 

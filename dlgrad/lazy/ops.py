@@ -1,8 +1,9 @@
 """The op table: every primitive of the tensor graph, and nothing else in the project lists them.
 
 Floor 1.  A user-facing function checks, promotes, broadcasts and composes; only the primitives
-below reach a kernel.  To add one: a row here, a line in `interp.py`, a line in each dialect's
-table, a gradient row in `gradients.py` and a case in `tests/op_cases.py`.
+below reach a kernel.  To add one: a row here, a line in `runtime/interp.py`, a line in each
+dialect's table, a gradient row in `core/gradients.py`, a rule for one more dimension in
+`core/batching.py` and a case in `tests/op_cases.py`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dlgrad.optim.optimizer import Group, Optimizer, State, decay_number, decayed, moment
+from dlgrad.optim.optimizer import Optimizer
+from dlgrad.optim.updates import Group, State, decay_number, decayed, moment
 from dlgrad.tensor import Tensor
 
 

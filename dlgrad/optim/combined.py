@@ -112,6 +112,8 @@ class ChainedScheduler(Combined):
                 "ChainedScheduler expects at least one scheduler to be chained, but got no "
                 "scheduler"
             )
+        if not isinstance(schedulers, Sequence) or not isinstance(schedulers[0], LRScheduler):
+            raise TypeError(f"ChainedScheduler takes a list of schedulers, got {schedulers!r:.80}")
         self.optimizer = optimizer or schedulers[0].optimizer
         self._check(self.optimizer, schedulers)
         self._schedulers = list(schedulers)

@@ -9,8 +9,9 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
-from dlgrad.optim.optimizer import Group, Optimizer
+from dlgrad.optim.optimizer import Optimizer
 from dlgrad.optim.schedules import LRScheduler, check_optimizer, for_each_group
+from dlgrad.optim.updates import Group
 
 
 def check_momentum(groups: Sequence[Group]) -> None:
@@ -65,6 +66,11 @@ class OneCycleLR(LRScheduler):
             raise ValueError(f"OneCycleLR needs at least 1 step, got {total_steps}")
         if not 0 <= pct_start <= 1:
             raise ValueError(f"pct_start must be between 0 and 1, got {pct_start}")
+        if div_factor <= 0 or final_div_factor <= 0:
+            raise ValueError(
+                "div_factor and final_div_factor must be greater than 0, got "
+                f"{div_factor} and {final_div_factor}"
+            )
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(f"anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}")
         check_optimizer(optimizer)

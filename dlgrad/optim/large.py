@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dlgrad.dtype import bfloat16, finfo
-from dlgrad.optim.optimizer import Group, Optimizer, State, decay_number, decayed, moment
+from dlgrad.optim.optimizer import Optimizer
+from dlgrad.optim.updates import Group, State, decay_number, decayed, moment
 from dlgrad.tensor import Tensor
 
 

@@ -16,51 +16,20 @@ from functools import partial
 from typing import Any
 
 from dlgrad.autograd import enable_grad, no_grad
-from dlgrad.core.base import make_view
-from dlgrad.core.creation import full_like, zeros
 from dlgrad.core.creation import tensor as make_tensor
+from dlgrad.core.creation import zeros
 from dlgrad.core.storage import Storage, evaluate_pending, realize
-from dlgrad.dtype import DType, bool_, float32, float64, pack_values
+from dlgrad.dtype import bool_, float32, float64
 from dlgrad.errors import CaptureError
 from dlgrad.jit import current_capture
-from dlgrad.lazy.shape import View
 from dlgrad.optim.prepared import PreparedStep, memories, record_step
+from dlgrad.optim.updates import Cohort, Group, Numbers, State
 from dlgrad.runtime.engine import current_recorder
 from dlgrad.tensor import HookHandle, Tensor
 
 # The optimizers of this package write updates whose numbers all come from `numbers`; one that a
 # user has written may read others, and is done in the plain way.
 OWN = __name__.rpartition(".")[0] + "."
-
-Group = dict[str, Any]
-State = dict[str, Any]
-
-
-class Numbers:
-    """A handful of numbers in device memory, which kernels read as zero-dimensional tensors."""
-
-    def __init__(self, count: int, dtype: DType, device: str) -> None:
-        self._tensor = make_tensor([0.0] * count, dtype=dtype, device=device)
-        self._memory = self._tensor._storage.memory()
-        self._values: tuple[float, ...] | None = None
-        self.dtype = dtype
-        self.views = [make_view(self._tensor, View((), (), i)) for i in range(count)]
-
-    def write(self, values: tuple[float, ...]) -> None:
-        """Gives the numbers new values, if they differ from the present ones."""
-        if values != self._values:
-            self._memory.copy_in(memoryview(pack_values(self.dtype, list(values))))
-            self._values = values
-
-
-class Cohort:
-    """Parameters of one group whose states count the same, on one device: one set of numbers."""
-
-    def __init__(self, group: Group, parameters: list[Tensor], key: Any) -> None:
-        self.group = group
-        self.parameters = parameters
-        self.key = key
-        self.numbers: Numbers | None = None
 
 
 class Optimizer:
@@ -79,12 +48,10 @@ class Optimizer:
     SHOWS_STEP = True
 
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
-        if isinstance(params, Tensor):
-            raise TypeError("params must be an iterable of tensors or dicts, not one tensor")
-        if not isinstance(params, Iterable):
+        if isinstance(params, Tensor) or not isinstance(params, Iterable):
             raise TypeError(
-                f"params must be an iterable of tensors or dicts, got {type(params).__name__}; "
-                "give those of a model as model.parameters()"
+                "params must be an iterable of tensors or dicts, such as model.parameters(), not "
+                f"one {type(params).__name__}"
             )
         _check_ordered(params)
         self.defaults = defaults
@@ -98,7 +65,7 @@ class Optimizer:
         self._step_hooks: tuple[dict[int, Any], dict[int, Any]] = ({}, {})
         groups = list(params)
         if not groups:
-            raise ValueError("optimizer got an empty parameter list")
+            raise ValueError("optimizer got an empty parameter list; nn.ModuleList holds layers")
         if not isinstance(groups[0], Mapping):
             groups = [{"params": groups}]
         for group in groups:
@@ -155,10 +122,7 @@ class Optimizer:
                     "model as model.parameters()"
                 )
             if not param.is_leaf:
-                raise ValueError(
-                    "can't optimize a non-leaf Tensor: an operation made it; give the tensor it "
-                    "was made of, or its detach()"
-                )
+                raise ValueError("can't optimize a non-leaf Tensor, the result of an operation")
             if not param.dtype.is_floating_point:
                 raise TypeError(f"an optimizer takes floating-point tensors, got {param.dtype!r}")
             if id(param) in known:
@@ -331,6 +295,12 @@ class Optimizer:
             for param in group["params"]:
                 if param.grad is None:
                     continue
+                if not isinstance(param.grad, Tensor) or param.grad.shape != param.shape:
+                    given = getattr(param.grad, "shape", type(param.grad).__name__)
+                    raise TypeError(
+                        f"a gradient must be a tensor in the shape of its parameter, {param.shape},"
+                        f" not {given}"
+                    )
                 state = self.state[param]
                 counts = tuple(state[name] for name in ("step", *self.COUNTERS))
                 precision = float64 if param.dtype is float64 else float32
@@ -476,6 +446,9 @@ class Optimizer:
 
         Tensors of the `known` state are written to, so that captured steps go on with them.
         """
+        if not isinstance(entries, Mapping):
+            kind = type(entries).__name__
+            raise ValueError(f"the state of a parameter must be a dict of its entries, not {kind}")
         result: State = {"step": 1 if entries else 0}
         self.begin(param, result, group)
         for name, value in entries.items():
@@ -511,37 +484,6 @@ class _Required:
 
 
 REQUIRED = _Required()  # the default of a setting that must be given
-
-
-# What updates have in common --------------------------------------------------------------------
-
-
-def moment(param: Tensor, value: float = 0.0) -> Tensor:
-    """A state tensor like a parameter, with one value everywhere."""
-    return full_like(param.detach(), value, requires_grad=False)
-
-
-def decay_number(group: Group) -> float:
-    """The number for `decayed`: the weight decay, or the factor of a decoupled one."""
-    decay = float(group["weight_decay"])
-    if group.get("decoupled_weight_decay"):
-        return 1 - float(group["lr"]) * decay
-    return decay
-
-
-def decayed(param: Tensor, grad: Tensor, group: Group, decay: Tensor) -> Tensor:
-    """The gradient to follow: turned around with "maximize", and with the weight decay in it.
-
-    A "decoupled_weight_decay" shrinks the parameter itself instead.
-    """
-    if group["maximize"]:
-        grad = -grad
-    if group["weight_decay"] != 0:
-        if group.get("decoupled_weight_decay"):
-            param.mul_(decay)
-        else:
-            grad = grad + decay * param
-    return grad
 
 
 # Small things -----------------------------------------------------------------------------------

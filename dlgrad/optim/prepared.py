@@ -50,6 +50,8 @@ class PreparedStep:
             storage = reference()
             if storage is not None and id(memory) not in apart:
                 self.held.append((storage, memory, id(memory) in written))
+        # The gradients of the step that was kept are not needed again; all else lives on.
+        replay.buffers = [memory for memory in replay.buffers if id(memory) not in apart]
 
     def fits(self, signature: Any) -> bool:
         """Whether the tensors are the same, in the same memory."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dlgrad.optim.optimizer import Group, Optimizer, State, decayed, moment
+from dlgrad.optim.optimizer import Optimizer
+from dlgrad.optim.updates import Group, State, decayed, moment
 from dlgrad.tensor import Tensor
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dlgrad.jit import current_capture
-from dlgrad.optim.optimizer import Group, Optimizer
+from dlgrad.optim.optimizer import Optimizer
+from dlgrad.optim.updates import Group
 
 
 class LRScheduler:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dlgrad.optim.optimizer import Group, Optimizer, State, decayed, moment
+from dlgrad.optim.optimizer import Optimizer
+from dlgrad.optim.updates import Group, State, decayed, moment
 from dlgrad.tensor import Tensor
 
 
@@ -110,6 +111,8 @@ class ASGD(Optimizer):
             "foreach": foreach, "maximize": maximize, "differentiable": differentiable,
             "capturable": capturable,
         }  # fmt: skip
+        if alpha < 0:
+            raise ValueError(f"Invalid alpha value: {alpha}")
         super().__init__(params, defaults)
 
     def begin(self, param: Tensor, state: State, group: Group) -> None:

@@ -17,8 +17,9 @@ from dlgrad.core.creation import zeros
 from dlgrad.dtype import int64
 from dlgrad.nn.module import Module
 from dlgrad.nn.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
-from dlgrad.optim.optimizer import Group, Optimizer
+from dlgrad.optim.optimizer import Optimizer
 from dlgrad.optim.schedules import LRScheduler, check_optimizer, for_each_group
+from dlgrad.optim.updates import Group
 from dlgrad.tensor import Tensor
 
 NORMS = (BatchNorm1d, BatchNorm2d, BatchNorm3d)
