@@ -96,9 +96,9 @@ def check(dlgrad_losses, torch_losses):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", metavar="DIR")
+    parser.add_argument("--data", metavar="DIR", help="the folder with the MNIST files")
     parser.add_argument("--epochs", type=int, default=5, help="timed, of each")
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=64, help="images in a step")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
     args = parser.parse_args()
     try:

@@ -320,10 +320,16 @@ def memory_line(row: Row, names: list[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", default="*", help="rows whose name or subject fits a pattern")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--only", default="*", metavar="WORDS",
+        help="rows whose name or subject has one of these words, with commas between",
+    )  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=5, help="of turns, one for each contestant")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each row and contestant")
-    parser.add_argument("--peers", default=",".join(PEERS), help="which, with commas between")
+    parser.add_argument(
+        "--peers", default=",".join(PEERS), metavar="NAMES",
+        help=f"some of {','.join(PEERS)}, or none",
+    )  # fmt: skip
     parser.add_argument(
         "--fastest", action="store_true",
         help="compare the fastest runs in place of the medians: for a machine with other work",
@@ -333,7 +339,10 @@ def main() -> None:
         help="measure that in place of the time on the clock; sensible with --threads 1",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
-    parser.add_argument("--output", default=os.path.join("build", "bench"), metavar="FOLDER")
+    parser.add_argument(
+        "--output", default=os.path.join("build", "bench"), metavar="FOLDER",
+        help="where results.json and chart.svg go",
+    )  # fmt: skip
     parser.add_argument("--no-first-runs", action="store_true", help="leave import times out")
     args = parser.parse_args()
     threads = args.threads or len(os.sched_getaffinity(0))
@@ -348,7 +357,12 @@ def main() -> None:
         w for w in WORKLOADS
         if any(fnmatch.fnmatch(text, p) for p in patterns for text in (w.name, w.subject))
     ]  # fmt: skip
-    peers = [name for name in args.peers.split(",") if name in PEERS]
+    if not chosen:
+        parser.error(f"--only {args.only}: no row has such a name or subject")
+    peers = [] if args.peers == "none" else args.peers.split(",")
+    for name in peers:
+        if name not in PEERS:
+            parser.error(f"--peers: there is no {name!r}; there are {', '.join(PEERS)}")
     bench = Bench([*OURS, *peers], args.rounds, args.seconds, args.fastest)
     for name, problem in bench.problems.items():
         print(f"without {name}: {problem}")

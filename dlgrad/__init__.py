@@ -22,7 +22,7 @@ from dlgrad.autograd import (
     no_grad,
     set_grad_enabled,
 )
-from dlgrad.core.arguments import checked
+from dlgrad.core.arguments import checked as _checked
 from dlgrad.core.creation import tensor as _tensor
 from dlgrad.core.device_type import device as _device
 from dlgrad.core.device_type import get_default_device, set_default_device
@@ -110,7 +110,7 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"dlgrad.{name}")
     if name in FUNCTIONS:
-        found = checked(find(FUNCTIONS[name], name), __name__)
+        found = _checked(find(FUNCTIONS[name], name), __name__)
         globals()[name] = found
         return found
     if name in _COMPLEX or name.startswith("sparse"):

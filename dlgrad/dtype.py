@@ -264,6 +264,11 @@ class finfo:
         digits = {"float16": 3, "bfloat16": 2, "float32": 6, "float64": 15}[self.dtype.name]
         return float(10.0**-digits)
 
+    def __repr__(self) -> str:
+        numbers = ("resolution", "min", "max", "eps", "smallest_normal", "tiny")
+        shown = ", ".join(f"{name}={getattr(self, name):g}" for name in numbers)
+        return f"finfo({shown}, dtype={self.dtype.name})"
+
 
 class iinfo:
     """Limits of an integer dtype, as `torch.iinfo`: `bits`, `max`, `min`."""
@@ -285,6 +290,9 @@ class iinfo:
     @property
     def min(self) -> int:
         return int(self.dtype.min)
+
+    def __repr__(self) -> str:
+        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype.name})"
 
 
 # Conversion between Python values and bytes -----------------------------------------------

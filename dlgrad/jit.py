@@ -94,6 +94,8 @@ class Jit(Generic[P, R]):
     """A function that is captured and replayed; see `jit`."""
 
     def __init__(self, function: Callable[P, R]) -> None:
+        if not callable(function):
+            raise TypeError(f"jit takes a function or a module, not {type(function).__name__}")
         functools.update_wrapper(self, function)
         self.function = function
         self.reset()

@@ -294,13 +294,18 @@ class CallRecorder:
     def see(self, frame: FrameType, what: str, argument: Any) -> None:
         code = frame.f_code
         if what == "call":
-            is_ours = code.co_filename.startswith(PACKAGE)
+            is_ours = code.co_filename.startswith(PACKAGE) and not is_wrapper(code)
             self.stack.append((code, time.perf_counter_ns(), is_ours))
             self.inside += is_ours
         elif what == "return" and self.stack and self.stack[-1][0] is code:
             _, start, is_ours = self.stack.pop()
             self.inside -= is_ours
-            if self.inside == 0 and code.co_filename != __file__:
+            if self.inside == 0 and code.co_filename != __file__ and not is_wrapper(code):
                 name = f"{os.path.basename(code.co_filename)}: {code.co_name}"
                 seconds = (time.perf_counter_ns() - start) * 1e-9
                 timeline.note(name, "python", start, seconds)
+
+
+def is_wrapper(code: CodeType) -> bool:
+    """Whether this is the inner function of a decorator of dlgrad, which shows what it wraps."""
+    return "function" in code.co_freevars and code.co_filename.startswith(PACKAGE)

@@ -23,12 +23,13 @@ from dlgrad.core.base import (
     requires_grad,
     view_of,
 )
+from dlgrad.core.composing import need_tensor
 from dlgrad.core.device_type import DeviceLike, device, device_object
 from dlgrad.core.host import export_numbers, nested
 from dlgrad.core.methods import Methods
 from dlgrad.core.storage import Storage, realize
 from dlgrad.core.tape import Entry, check_writable, edge_of
-from dlgrad.dtype import FLOAT
+from dlgrad.dtype import FLOAT, get_default_dtype
 from dlgrad.errors import AutogradError
 from dlgrad.matrix import linear
 from dlgrad.operators import (
@@ -95,7 +96,7 @@ class Tensor(Methods):
         made = (
             creation.empty(*data, device=device)
             if sizes and data
-            else creation.tensor(*data or ([],), dtype=creation.default_float(), device=device)
+            else creation.tensor(*data or ([],), dtype=get_default_dtype(), device=device)
         )
         self._set_up(made._storage, made._view, made.dtype)
 
@@ -183,6 +184,8 @@ class Tensor(Methods):
 
     def realize(self, *others: Tensor) -> Tensor:
         """Computes the contents now, together with those of `others`; returns the tensor."""
+        for other in others:
+            need_tensor("realize", other, "others")
         realize((self._storage, *(other._storage for other in others)))
         return self
 
@@ -364,6 +367,7 @@ class Tensor(Methods):
 
     @data.setter
     def data(self, value: Tensor) -> None:
+        need_tensor("set_", value, "source")
         self._storage, self._view, self._shape = value._storage, value._view, value._shape
         self.dtype, self._node, self._node_version = value.dtype, None, -1
 

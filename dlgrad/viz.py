@@ -54,7 +54,10 @@ def write_png(path: str, pixels: Any) -> None:
         raise ValueError("an image needs at least one pixel and rows of equal length")
     channels = len(rows[0][0]) if isinstance(rows[0][0], Sequence) else 1
     if channels not in (1, 3):
-        raise ValueError(f"an image has 1 channel (grey) or 3 (red, green, blue), got {channels}")
+        hint = "; channels come last: x.permute(1, 2, 0)" if len(rows) in (1, 3) else ""
+        raise ValueError(
+            f"an image has 1 channel (grey) or 3 (red, green, blue), got {channels}{hint}"
+        )
     if channels == 3:
         rows = [[value for pixel in row for value in pixel] for row in rows]
         if any(len(row) != 3 * width for row in rows):
@@ -103,13 +106,15 @@ def plot_curves(
     """Writes line charts, one under the other, as a PNG file, or SVG where `path` ends so.
 
     `charts` maps the title of each chart to its curves, and these map a name for the legend
-    to values (drawn at x = 0, 1, 2, ...) or to (x, y) pairs.  All charts share the x axis.
-    Values that are not finite leave a gap.
+    to values (drawn at x = 0, 1, 2, ...) or to (x, y) pairs; both may be tensors.  All charts
+    share the x axis.  Values that are not finite leave a gap.
 
         plot_curves("curves.png", {"loss": {"train": losses, "test": [(110, 0.3), (220, 0.2)]}})
     """
     if not charts:
         raise ValueError("plot_curves needs at least one chart")
+    if not all(isinstance(curves, Mapping) for curves in charts.values()):
+        raise TypeError('charts maps titles to named curves, as in {"loss": {"train": losses}}')
     height = CHART_HEIGHT * len(charts)
     canvas = SvgCanvas(width, height) if _is_svg(path) else Canvas(width, height)
     points = {
@@ -128,9 +133,10 @@ def _is_svg(path: str) -> bool:
     return str(path).lower().endswith(".svg")
 
 
-def _points(curve: Curve) -> list[tuple[float, float]]:
-    pairs = enumerate(curve) if not curve or not isinstance(curve[0], tuple) else curve
-    return [(float(x), float(y)) for x, y in pairs]  # type: ignore[misc, arg-type]
+def _points(curve: Any) -> list[tuple[float, float]]:
+    values = curve.tolist() if _has_list(curve) else list(curve)
+    pairs = values if values and isinstance(values[0], (tuple, list)) else enumerate(values)
+    return [(float(x), float(y)) for x, y in pairs]
 
 
 def _draw_chart(

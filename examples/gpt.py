@@ -236,11 +236,17 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=3e-3, metavar="X", help="highest rate (0.003)")
     parser.add_argument("--every", type=int, default=100, metavar="N", help="until a measure (100)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random numbers (0)")
-    parser.add_argument("--save", default="gpt.safetensors", metavar="FILE", help="training state")
+    parser.add_argument(
+        "--save", default="gpt.safetensors", metavar="FILE",
+        help="model and optimizer (gpt.safetensors)",
+    )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from the file of --save")
     parser.add_argument("--write", type=int, metavar="N", help="do not train, write N characters")
     parser.add_argument("--prompt", default="\n", metavar="TEXT", help="what the text begins with")
-    parser.add_argument("--temperature", type=float, default=0.8, metavar="X", help="courage (0.8)")
+    parser.add_argument(
+        "--temperature", type=float, default=0.8, metavar="X",
+        help="of the choices: below 1 the likely letters are likelier (0.8)",
+    )  # fmt: skip
     parser.add_argument("--plot", metavar="FILE.png", help="write the curves as a picture")
     args = parser.parse_args()
     for name in ("steps", "batch_size", "context", "layers", "heads", "width", "every"):

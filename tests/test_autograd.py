@@ -26,7 +26,7 @@ def numbers(tensor: Tensor | None) -> Any:
 def test_a_row_for_every_differentiable_primitive() -> None:
     differentiable = {op for op, info in OPS.items() if info.differentiable}
     missing = differentiable - set(tape.ROWS)
-    assert not missing, f"gradients.py has no row for {missing}"
+    assert not missing, f"core/gradients.py has no row for {missing}"
     for op, row in tape.ROWS.items():
         info = OPS.get(op)  # type: ignore[arg-type]
         if info is not None:

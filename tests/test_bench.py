@@ -91,7 +91,7 @@ def test_the_picture():
 def test_one_row_from_end_to_end(tmp_path):
     command = [
         sys.executable, str(BENCH / "run.py"), "--only", "100 additions*", "--rounds", "1",
-        "--seconds", "0.01", "--peers", "nobody", "--threads", "1", "--no-first-runs",
+        "--seconds", "0.01", "--peers", "none", "--threads", "1", "--no-first-runs",
         "--output", str(tmp_path),
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(BENCH.parent)}

@@ -35,7 +35,7 @@ def cubes(x: Tensor) -> Tensor:
 
 def test_a_rule_for_every_primitive() -> None:
     missing = {op for op, info in OPS.items() if info.arity} - set(RULES)
-    assert not missing, f"batching.py has no rule for {missing}"
+    assert not missing, f"core/batching.py has no rule for {missing}"
 
 
 # Derivatives ------------------------------------------------------------------------------------

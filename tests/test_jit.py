@@ -278,3 +278,8 @@ def test_a_result_that_the_function_keeps_is_copied():
         if i > 1:  # the first call runs the function as it is
             result.zero_()
         assert model.state.tolist() == [float(i)] * 3
+
+
+def test_only_what_can_be_called_is_captured() -> None:
+    with pytest.raises(TypeError, match="a function or a module, not int"):
+        dlgrad.jit(5)  # type: ignore[arg-type]

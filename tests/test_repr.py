@@ -80,3 +80,16 @@ def test_format() -> None:
     assert f"{dlgrad.tensor(2.5)}" == "2.5"
     assert f"{dlgrad.tensor(7):03d}" == "007"
     assert f"{dlgrad.tensor([1, 2])}" == "tensor([1, 2])"
+
+
+def test_limits_of_dtypes_are_printed():
+    assert repr(dlgrad.iinfo(dlgrad.int8)) == "iinfo(min=-128, max=127, dtype=int8)"
+    assert repr(dlgrad.finfo(dlgrad.float16)) == (
+        "finfo(resolution=0.001, min=-65504, max=65504, eps=0.000976562, "
+        "smallest_normal=6.10352e-05, tiny=6.10352e-05, dtype=float16)"
+    )
+
+
+def test_an_unknown_profile_is_refused():
+    with pytest.raises(ValueError, match="default, short, full, got 'long'"):
+        dlgrad.set_printoptions(profile="long")

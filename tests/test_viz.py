@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import dlgrad
 from dlgrad import viz
 from dlgrad.drawing.canvas import GLYPHS, Canvas, text_width
 
@@ -64,6 +65,11 @@ def test_bad_pixels_are_refused_and_leave_no_file(tmp_path, pixels):
     assert os.listdir(tmp_path) == []
 
 
+def test_channels_in_front_are_explained(tmp_path):
+    with pytest.raises(ValueError, match=r"got 8; channels come last: x.permute\(1, 2, 0\)"):
+        viz.write_png(str(tmp_path / "bad.png"), dlgrad.zeros(3, 8, 8))
+
+
 def test_image_grid(tmp_path):
     images = [[[k] * 3] * 2 for k in (10, 20, 30)]
     grid = viz.image_grid(images, columns=2, padding=1)
@@ -110,6 +116,12 @@ def test_odd_curves_are_drawn_all_the_same(tmp_path, values):
     assert read_png(path)[0] == 200
 
 
+def test_curves_may_be_tensors(tmp_path):
+    for number, curve in enumerate(([1.0, 3.0], dlgrad.tensor([1.0, 3.0]))):
+        viz.plot_curves(str(tmp_path / f"{number}.svg"), {"loss": {"": curve}})
+    assert (tmp_path / "0.svg").read_bytes() == (tmp_path / "1.svg").read_bytes()
+
+
 def test_a_gap_where_a_value_is_missing():
     points = [(0, 1.0), (1, math.nan), (2, 3.0), (3, 4.0)]
     assert viz._finite_runs(points) == [[(0, 1.0)], [(2, 3.0), (3, 4.0)]]
@@ -118,6 +130,8 @@ def test_a_gap_where_a_value_is_missing():
 def test_no_chart_is_refused(tmp_path):
     with pytest.raises(ValueError, match="at least one chart"):
         viz.plot_curves(str(tmp_path / "none.png"), {})
+    with pytest.raises(TypeError, match="named curves"):
+        viz.plot_curves(str(tmp_path / "flat.png"), {"loss": [1.0, 2.0]})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_the_graph_of_a_loss():
     model = nn.Linear(3, 2)
     loss = model(dlgrad.ones(4, 3)).sum()
     edges = boxes_and_edges(picture_of(loss, (), dict(model.named_parameters())))
-    assert ("bias", "Add") in edges and ("Sum", "output") in edges
+    assert ("bias", "Addmm") in edges and ("Sum", "output") in edges
     assert any(start == "weight" for start, _ in edges)
 
 

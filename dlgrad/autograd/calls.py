@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from dlgrad.autograd.walk import Target, as_tuple, fitted, no_history, walk
 from dlgrad.core.apply import copy, filled
-from dlgrad.core.base import TensorBase, from_storage, grad_mode, node_of, requires_grad
+from dlgrad.core.base import (
+    TensorBase,
+    from_storage,
+    grad_mode,
+    is_tensor,
+    node_of,
+    requires_grad,
+)
 from dlgrad.core.tape import edge_of, write
 from dlgrad.errors import AutogradError, ShapeError
 
@@ -89,6 +96,9 @@ def accumulate(leaf: Any, gradient: Tensor, create_graph: bool, taken: set[int])
         else:
             leaf.grad = copy(gradient).detach()
         taken.add(id(storage))
+    elif not is_tensor(leaf.grad):
+        kind = type(leaf.grad).__name__
+        raise TypeError(f"assigned grad expected to be a Tensor or None but got {kind}")
     elif create_graph:
         leaf.grad = leaf.grad + gradient
     else:

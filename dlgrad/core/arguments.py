@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import update_wrapper
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 from dlgrad.core.base import TensorBase
 
@@ -35,7 +35,7 @@ def checked(function: Callable[..., Any], namespace: str = "") -> Any:
                 refuse_argument(function, args, kwargs, error)
                 raise
 
-        known = _checked[function] = update_wrapper(call, function)
+        known = _checked[function] = cast(Any, update_wrapper(call, function))
         known._explains = True
         known.__module__ = namespace or function.__module__
     return known
@@ -59,8 +59,9 @@ def check_methods(tensor_class: type) -> None:
 def checked_method(function: Any) -> Any:
     """The checked form of a method that has something to check, else the method itself."""
     if isinstance(function, FunctionType):
-        others = tuple(function.__annotations__.items())[1:]
-        if any(_is_kind(text) for name, text in others if name != "return"):
+        own = function.__code__.co_varnames[:1]
+        others = [kind for name, kind in function.__annotations__.items() if name not in own]
+        if any(map(_is_kind, others[:-1])):  # the last is what it returns
             return checked(function)
     return function
 
@@ -75,28 +76,29 @@ def _is_kind(annotation: Any) -> bool:
 def refuse_argument(
     function: Callable[..., Any], args: Any, kwargs: Any, error: AttributeError
 ) -> None:
-    """TypeError if it was an argument of `function` that lacks an attribute."""
+    """TypeError if it was an argument of a function of dlgrad that lacks an attribute."""
+    if error.name is None or not function.__module__.startswith("dlgrad"):
+        return  # raised on purpose, or by a program's own module
     from inspect import signature
 
-    wrong = error.obj
-    if isinstance(wrong, TensorBase) or not args and not kwargs:
-        return
+    wrong, kind = error.obj, type(error.obj).__name__
     try:
         given = signature(function).bind_partial(*args, **kwargs).arguments
     except TypeError:
         return
-    for name, value in given.items():
-        wanted = str(signature(function).parameters[name].annotation)
-        foreign = not (type(wrong).__module__ or "").startswith("dlgrad")
-        if _holds(value, wrong) and (foreign or _is_kind(wanted)):
-            kind = "Tensor" if "Tensor" in wanted else wanted.replace(" | ", " or ")
-            plain = kind in ("Any", "<class 'inspect._empty'>")
-            raise TypeError(
-                f"{function.__name__}(): argument '{name}' "
-                + (f"cannot be {wrong!r:.80}" if plain else f"must be {kind}")
-                + (f", not {type(wrong).__name__}" if not plain else f" ({type(wrong).__name__})")
-                + ("; make a tensor of it with dlgrad.tensor(...)" if kind == "Tensor" else "")
-            ) from None
+    for argument, value in given.items():
+        wanted = str(signature(function).parameters[argument].annotation)
+        if "Tensor" in wanted:
+            possible = not isinstance(wrong, TensorBase)
+            text = f"must be Tensor, not {kind}; make a tensor of it with dlgrad.tensor(...)"
+        elif _is_kind(wanted):
+            possible = True
+            text = f"must be {wanted.replace(' | ', ' or ')}, not {kind}"
+        else:
+            possible = not type(wrong).__module__.startswith("dlgrad")
+            text = f"cannot be {wrong!r:.80} ({kind})"
+        if possible and _holds(value, wrong):
+            raise TypeError(f"{function.__name__}(): argument '{argument}' {text}") from None
 
 
 def _holds(value: Any, wanted: Any) -> bool:

@@ -10,13 +10,12 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dlgrad.core.apply import as_number, filled
-from dlgrad.core.base import Number, TensorBase, is_tensor, make, make_view, node_of
+from dlgrad.core.base import Number, TensorBase, is_tensor, make_view, node_of
 from dlgrad.core.device_type import DeviceLike, resolve_device
 from dlgrad.core.dims import as_sizes
 from dlgrad.core.host import from_bytes, from_foreign, has_buffer, import_data
 from dlgrad.dtype import DType, get_default_dtype, scalar_dtype
 from dlgrad.errors import DTypeError
-from dlgrad.lazy import graph
 from dlgrad.lazy.shape import Shape, View
 
 if TYPE_CHECKING:
@@ -41,11 +40,6 @@ def tensor(
     else:
         place = resolve_device(device)
     return _leaf(import_data(data, dtype, place), requires_grad)
-
-
-def default_float() -> DType:
-    """The default float type."""
-    return get_default_dtype()
 
 
 def check_dtype(dtype: DType | None) -> None:
@@ -98,7 +92,14 @@ def frombuffer(
     buffer: Any, *, dtype: DType, count: int = -1, offset: int = 0, requires_grad: bool = False
 ) -> Tensor:
     """A one-dimensional tensor with a copy of the bytes of `buffer`, read as `dtype`."""
-    raw = memoryview(buffer).cast("B")[offset:]
+    check_dtype(dtype)
+    whole = memoryview(buffer).cast("B")
+    if not 0 <= offset <= len(whole):
+        raise ValueError(
+            f"offset must be non-negative and no greater than buffer length ({len(whole)}), got "
+            f"{offset}"
+        )
+    raw = whole[offset:]
     length = len(raw) // dtype.itemsize if count < 0 else count
     if length * dtype.itemsize > len(raw):
         raise ValueError(
@@ -149,7 +150,7 @@ def zeros(
     *shape: Any, size: Any = None, dtype: DType | None = None, device: DeviceLike = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Zeros."""
+    """Zeros: zeros(2, 3), zeros((2, 3)) or zeros(size=(2, 3)).  RuntimeError for a size below 0."""
     return _fill(0, _sizes("zeros", shape, size), dtype, device, requires_grad)
 
 
@@ -157,7 +158,7 @@ def ones(
     *shape: Any, size: Any = None, dtype: DType | None = None, device: DeviceLike = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Ones."""
+    """Ones: ones(2, 3), ones((2, 3)) or ones(size=(2, 3)).  RuntimeError for a size below 0."""
     return _fill(1, _sizes("ones", shape, size), dtype, device, requires_grad)
 
 
@@ -165,7 +166,7 @@ def empty(
     *shape: Any, size: Any = None, dtype: DType | None = None, device: DeviceLike = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Memory to be written; what it holds until then is not defined."""
+    """Memory of a shape, as in empty(2, 3); what it holds until it is written is not defined."""
     return _fill(0, _sizes("empty", shape, size), dtype, device, requires_grad)
 
 
@@ -173,7 +174,10 @@ def full(
     size: Any, fill_value: Any, *, dtype: DType | None = None, device: DeviceLike = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
-    """`fill_value` everywhere; its own type gives the dtype."""
+    """`fill_value` everywhere in the shape `size`; its own type gives the dtype.
+
+    RuntimeError where an integer type cannot hold the number.
+    """
     check_dtype(dtype)
     kind = fill_value.dtype if is_tensor(fill_value) else scalar_dtype(_number(fill_value))
     return _fill(_number(fill_value), as_sizes((size,)), dtype or kind, device, requires_grad)
@@ -291,8 +295,3 @@ def new_empty_strided(
     place = node_of(input).device if device is None else device
     kind = dtype or input.dtype
     return empty_strided(size, stride, dtype=kind, device=place, requires_grad=requires_grad)
-
-
-def uninitialized(shape: Shape, dtype: DType, device: str) -> Tensor:
-    """Memory whose contents do not matter because all of it will be written."""
-    return make(graph.empty(dtype, shape, device))

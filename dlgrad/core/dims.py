@@ -10,6 +10,10 @@ from typing import Any
 
 from dlgrad.lazy.shape import Shape
 
+LARGEST_INT = (1 << 63) - 1
+# Some functions list places one by one in Python; this many take some seconds.
+MOST_PLACES = 1 << 24
+
 
 def wrap_dim(dim: int, ndim: int) -> int:
     """`dim` as a number from 0 to ndim - 1; IndexError when it is out of range."""
@@ -27,6 +31,19 @@ def wrap_dim(dim: int, ndim: int) -> int:
     return dim + limit if dim < 0 else dim
 
 
+def as_int(function: str, value: Any, argument: str) -> int:
+    """An int that fits 64 bits; TypeError for other things, as a float or None."""
+    if not isinstance(value, int):
+        if not hasattr(value, "__index__"):
+            raise TypeError(
+                f"{function}(): argument '{argument}' must be int, not {type(value).__name__}"
+            )
+        value = value.__index__()
+    if not -LARGEST_INT - 1 <= value <= LARGEST_INT:
+        raise OverflowError(f"{function}(): argument '{argument}' does not fit 64 bits: {value}")
+    return int(value)
+
+
 def wrap_dims(dims: int | Sequence[int] | None, ndim: int) -> Shape:
     """Sorted non-negative dimensions; None or an empty sequence means all of them."""
     if dims is None:
@@ -35,6 +52,8 @@ def wrap_dims(dims: int | Sequence[int] | None, ndim: int) -> Shape:
         raise RuntimeError(f"only tensors with up to 64 dims are supported, got {ndim}")
     if isinstance(dims, int):
         return (wrap_dim(dims, ndim),) if ndim else _check_scalar(dims)
+    if not hasattr(dims, "__iter__"):
+        raise TypeError(f"dim must be an int or a tuple of ints, not {type(dims).__name__}")
     wrapped = [wrap_dim(dim, ndim) for dim in dims]
     for dim in wrapped:
         if wrapped.count(dim) > 1:
@@ -47,10 +66,6 @@ def wrap_dims(dims: int | Sequence[int] | None, ndim: int) -> Shape:
 def _check_scalar(dim: int) -> Shape:
     wrap_dim(dim, 0)
     return ()
-
-
-# Some functions list places one by one in Python; this many take some seconds.
-MOST_PLACES = 1 << 24
 
 
 def check_count(name: str, count: int) -> None:

@@ -143,7 +143,7 @@ def exported(
         x, copy = x.cpu(), None
     if copy:
         x = x.clone()
-    versioned = max_version is not None and max_version[0] >= 1
+    versioned = isinstance(max_version, tuple) and max_version >= (1,)
     view = view_of(x)
     memory = x._storage.memory()
     memory.shared = True
@@ -252,6 +252,8 @@ def capsule_of(value: Any) -> Any:
             f"from_dlpack takes an array with __dlpack__ or a capsule, got {type(value).__name__}"
         )
     place = value.__dlpack_device__() if hasattr(value, "__dlpack_device__") else (CPU, 0)
+    if not isinstance(place, tuple) or len(place) != 2:
+        raise TypeError(f"__dlpack_device__ must give a kind and a number, got {place!r:.80}")
     if place[0] not in (CPU, CUDA_HOST):
         raise BufferError(
             f"from_dlpack takes memory of the CPU, this array is on device {tuple(place)}; move "

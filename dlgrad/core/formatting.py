@@ -53,9 +53,12 @@ def set_printoptions(
 
     precision: digits after the point; threshold: more elements than this are summarised, with
     `edgeitems` at each end; linewidth: columns; profile: "default", "short" or "full";
-    sci_mode: always or never in scientific notation (None: where it fits better).
+    sci_mode: always or never in scientific notation (None: where it fits better).  ValueError
+    for another profile.
     """
     if profile is not None:
+        if profile not in _PROFILES:
+            raise ValueError(f"profile is one of {', '.join(_PROFILES)}, got {profile!r}")
         options.precision, options.threshold, options.edgeitems = _PROFILES[profile]
         options.linewidth = 80
     if precision is not None:

@@ -48,10 +48,6 @@ _E, _R = ElementwiseOps, ReduceOps
 Rows = dict[Op | str, Row]
 
 
-def _row(name: str, *derivatives: Derivative | None) -> Row:
-    return Row(name, *derivatives)
-
-
 def zeros_of(g: Tensor) -> Tensor:
     """Zeros of the shape, dtype and device of `g`."""
     return filled(0, g.dtype, g._shape, node_of(g).device)
@@ -100,50 +96,50 @@ def _chosen(g: Tensor, mine: Tensor, other: Tensor, larger: bool) -> Tensor:
 def primitive_rows() -> Rows:
     """Element-wise primitives."""
     return {
-        _E.CAST: _row("ToCopy", _PASS),
-        _E.NEG: _row("Neg", _D("", lambda g, e: neg(g))),
-        _E.ABS: _row("Abs", _D("a", lambda g, e: mul(g, sign(e.a)))),
-        _E.SQRT: _row("Sqrt", _D("o", lambda g, e: div(g, 2 * e.out))),
-        _E.EXP: _row("Exp", _D("o", lambda g, e: mul(g, e.out))),
-        _E.EXPM1: _row("Expm1", _D("o", lambda g, e: mul(g, e.out + 1))),
-        _E.LOG: _row("Log", _D("a", lambda g, e: div(g, e.a))),
-        _E.LOG1P: _row("Log1P", _D("a", lambda g, e: div(g, e.a + 1))),
-        _E.SIN: _row("Sin", _D("a", lambda g, e: mul(g, e.a.cos()))),
-        _E.COS: _row("Cos", _D("a", lambda g, e: mul(g, neg(e.a.sin())))),
-        _E.ATAN: _row("Atan", _D("a", lambda g, e: div(g, 1 + e.a * e.a))),
-        _E.TANH: _row("Tanh", _D("o", lambda g, e: mul(g, 1 - e.out * e.out))),
-        _E.ERF: _row(
+        _E.CAST: Row("ToCopy", _PASS),
+        _E.NEG: Row("Neg", _D("", lambda g, e: neg(g))),
+        _E.ABS: Row("Abs", _D("a", lambda g, e: mul(g, sign(e.a)))),
+        _E.SQRT: Row("Sqrt", _D("o", lambda g, e: div(g, 2 * e.out))),
+        _E.EXP: Row("Exp", _D("o", lambda g, e: mul(g, e.out))),
+        _E.EXPM1: Row("Expm1", _D("o", lambda g, e: mul(g, e.out + 1))),
+        _E.LOG: Row("Log", _D("a", lambda g, e: div(g, e.a))),
+        _E.LOG1P: Row("Log1P", _D("a", lambda g, e: div(g, e.a + 1))),
+        _E.SIN: Row("Sin", _D("a", lambda g, e: mul(g, e.a.cos()))),
+        _E.COS: Row("Cos", _D("a", lambda g, e: mul(g, neg(e.a.sin())))),
+        _E.ATAN: Row("Atan", _D("a", lambda g, e: div(g, 1 + e.a * e.a))),
+        _E.TANH: Row("Tanh", _D("o", lambda g, e: mul(g, 1 - e.out * e.out))),
+        _E.ERF: Row(
             "Erf", _D("a", lambda g, e: mul(g, (2 / math.sqrt(math.pi)) * exp(neg(e.a * e.a))))
         ),
-        _E.FLOOR: _row("Floor", _ZERO),
-        _E.CEIL: _row("Ceil", _ZERO),
-        _E.TRUNC: _row("Trunc", _ZERO),
-        _E.ROUND: _row("Round", _ZERO),
-        _E.ADD: _row("Add", _PASS, _PASS),
-        _E.SUB: _row("Sub", _PASS, _D("", lambda g, e: neg(g))),
-        _E.MUL: _row(
+        _E.FLOOR: Row("Floor", _ZERO),
+        _E.CEIL: Row("Ceil", _ZERO),
+        _E.TRUNC: Row("Trunc", _ZERO),
+        _E.ROUND: Row("Round", _ZERO),
+        _E.ADD: Row("Add", _PASS, _PASS),
+        _E.SUB: Row("Sub", _PASS, _D("", lambda g, e: neg(g))),
+        _E.MUL: Row(
             "Mul", _D("b", lambda g, e: mul(g, e.b)), _D("a", lambda g, e: mul(g, e.a))
         ),
-        _E.DIV: _row(
+        _E.DIV: Row(
             "Div",
             _D("b", lambda g, e: div(g, e.b)),
             _D("bo", lambda g, e: neg(div(mul(g, e.out), e.b))),
         ),
-        _E.MOD: _row(
+        _E.MOD: Row(
             "Remainder", _PASS, _D("ab", lambda g, e: neg(mul(g, div(e.a, e.b).floor())))
         ),
-        _E.POW: _row("Pow", _D("ab", _power_base), _D("abo", _power_exponent)),
-        _E.MAXIMUM: _row(
+        _E.POW: Row("Pow", _D("ab", _power_base), _D("abo", _power_exponent)),
+        _E.MAXIMUM: Row(
             "Maximum",
             _D("ab", lambda g, e: _chosen(g, e.a, e.b, True)),
             _D("ab", lambda g, e: _chosen(g, e.b, e.a, True)),
         ),
-        _E.MINIMUM: _row(
+        _E.MINIMUM: Row(
             "Minimum",
             _D("ab", lambda g, e: _chosen(g, e.a, e.b, False)),
             _D("ab", lambda g, e: _chosen(g, e.b, e.a, False)),
         ),
-        _E.WHERE: _row(
+        _E.WHERE: Row(
             "Where",
             None,
             _D("a", lambda g, e: where(e.a, g, 0.0)),
@@ -165,26 +161,26 @@ def _clamped(g: Tensor, e: Entry) -> Tensor:
 def composed_rows() -> Rows:
     """Element-wise operations that are recorded as a whole."""
     return {
-        "sign": _row("Sign", _ZERO),
-        "div_floor": _row("Div", _ZERO, _ZERO),
-        "clamp": _row("Clamp", _D("a", _clamped)),
-        "fmod": _row(
+        "sign": Row("Sign", _ZERO),
+        "div_floor": Row("Div", _ZERO, _ZERO),
+        "clamp": Row("Clamp", _D("a", _clamped)),
+        "fmod": Row(
             "Fmod", _PASS, _D("ab", lambda g, e: neg(mul(g, div(e.a, e.b).trunc())))
         ),
-        "rsqrt": _row("Rsqrt", _D("o", lambda g, e: mul(-0.5 * g, e.out * e.out * e.out))),
-        "logaddexp": _row(
+        "rsqrt": Row("Rsqrt", _D("o", lambda g, e: mul(-0.5 * g, e.out * e.out * e.out))),
+        "logaddexp": Row(
             "Logaddexp",
             _D("ao", lambda g, e: mul(g, exp(e.a - e.out))),
             _D("bo", lambda g, e: mul(g, exp(e.b - e.out))),
         ),
-        "logaddexp2": _row(
+        "logaddexp2": Row(
             "Logaddexp2",
             _D("ao", lambda g, e: mul(g, exp2(e.a - e.out))),
             _D("bo", lambda g, e: mul(g, exp2(e.b - e.out))),
         ),
-        "relu": _row("Relu", _D("o", lambda g, e: where(le(e.out, 0), 0.0, g))),
-        "sigmoid": _row("Sigmoid", _D("o", lambda g, e: mul(g, e.out * (1 - e.out)))),
-        "logsigmoid": _row("LogSigmoid", _D("a", lambda g, e: mul(g, neg(e.a).sigmoid()))),
+        "relu": Row("Relu", _D("o", lambda g, e: where(le(e.out, 0), 0.0, g))),
+        "sigmoid": Row("Sigmoid", _D("o", lambda g, e: mul(g, e.out * (1 - e.out)))),
+        "logsigmoid": Row("LogSigmoid", _D("a", lambda g, e: mul(g, neg(e.a).sigmoid()))),
     }
 
 
@@ -249,24 +245,24 @@ _SHAPED = _D("", lambda g, e: reshape(g, e.source_shape(0)))
 def movement_rows() -> Rows:
     """Memory and movement."""
     return {
-        BufferOps.COPY: _row("Clone", _D("", lambda g, e: to_device(g, e.source_device(0)))),
-        BufferOps.UPDATE: _row(
+        BufferOps.COPY: Row("Clone", _D("", lambda g, e: to_device(g, e.source_device(0)))),
+        BufferOps.UPDATE: Row(
             "CopySlices",
             _D("", lambda g, e: update(g, filled(0, g.dtype, e.arg.shape, e.device), e.arg)),
             _D("", lambda g, e: read_view(g, e.arg)),
         ),
-        MovementOps.VIEW: _row("AsStrided", _PLACED),
-        "slice": _row("Slice", _PLACED),
-        "select": _row("Select", _PLACED),
-        "diagonal": _row("Diagonal", _PLACED),
-        "as_strided": _row("AsStrided", _D("", _through_storage)),
-        "overwrite": _row("Fill", _ZERO),
-        "embed": _row("ConstantPadNd", _D("", lambda g, e: read_view(g, e.arg))),
-        "reshape": _row("View", _SHAPED),
-        "squeeze": _row("Squeeze", _SHAPED),
-        "unsqueeze": _row("Unsqueeze", _SHAPED),
-        "permute": _row("Permute", _D("", _unpermute)),
-        "expand": _row("Expand", _D("", lambda g, e: reduce_to_shape(g, e.source_shape(0)))),
+        MovementOps.VIEW: Row("AsStrided", _PLACED),
+        "slice": Row("Slice", _PLACED),
+        "select": Row("Select", _PLACED),
+        "diagonal": Row("Diagonal", _PLACED),
+        "as_strided": Row("AsStrided", _D("", _through_storage)),
+        "overwrite": Row("Fill", _ZERO),
+        "embed": Row("ConstantPadNd", _D("", lambda g, e: read_view(g, e.arg))),
+        "reshape": Row("View", _SHAPED),
+        "squeeze": Row("Squeeze", _SHAPED),
+        "unsqueeze": Row("Unsqueeze", _SHAPED),
+        "permute": Row("Permute", _D("", _unpermute)),
+        "expand": Row("Expand", _D("", lambda g, e: reduce_to_shape(g, e.source_shape(0)))),
         "cat": Row("Cat", each=_cat_part),
     }
 
@@ -348,16 +344,16 @@ def _norm(g: Tensor, e: Entry) -> Tensor:
 def reduction_rows() -> Rows:
     """Reductions."""
     return {
-        _R.SUM: _row("Sum", _D("", _spread)),
-        _R.PROD: _row("Prod", _D("a", _product)),
-        _R.MAX: _row("Amax", _D("ao", _shared_extreme)),
-        _R.MIN: _row("Amin", _D("ao", _shared_extreme)),
-        "max_first": _row("Max", _D("ao", _first_extreme)),
-        "min_first": _row("Min", _D("ao", _first_extreme)),
-        "var": _row("Var", _D("a", _variance)),
-        "norm": _row("LinalgVectorNorm", _D("ao", _norm)),
-        "count": _row("Count", None),
-        "logsumexp": _row("Logsumexp", _D("ao", lambda g, e: mul(g, exp(sub(e.a, e.out))))),
+        _R.SUM: Row("Sum", _D("", _spread)),
+        _R.PROD: Row("Prod", _D("a", _product)),
+        _R.MAX: Row("Amax", _D("ao", _shared_extreme)),
+        _R.MIN: Row("Amin", _D("ao", _shared_extreme)),
+        "max_first": Row("Max", _D("ao", _first_extreme)),
+        "min_first": Row("Min", _D("ao", _first_extreme)),
+        "var": Row("Var", _D("a", _variance)),
+        "norm": Row("LinalgVectorNorm", _D("ao", _norm)),
+        "count": Row("Count", None),
+        "logsumexp": Row("Logsumexp", _D("ao", lambda g, e: mul(g, exp(sub(e.a, e.out))))),
     }
 
 
@@ -391,4 +387,4 @@ def _right_factor(g: Tensor, e: Entry) -> Tensor:
 
 for rows in (primitive_rows, composed_rows, movement_rows, reduction_rows):
     ROWS.update(rows())
-ROWS[MatrixOps.MATMUL] = _row("Mm", _D("b", _left_factor), _D("a", _right_factor))
+ROWS[MatrixOps.MATMUL] = Row("Mm", _D("b", _left_factor), _D("a", _right_factor))

@@ -33,7 +33,9 @@ from dlgrad.dtype import (
     unpack_values,
 )
 from dlgrad.lazy import graph
+from dlgrad.lazy.ops import BufferOps
 from dlgrad.lazy.shape import Shape, View
+from dlgrad.runtime.capture import current_capture
 from dlgrad.runtime.device import Buffer, get_backend
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ _BUFFER_FORMATS = {
     "L": f"uint{8 * ctypes.sizeof(ctypes.c_long)}",
 }  # fmt: skip
 _INTERFACE_KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
+
+MOST_CHECKED = 4096  # as many arguments are looked at one by one, at little cost
 
 
 # In -------------------------------------------------------------------------------------------
@@ -75,6 +79,7 @@ def from_numbers(values: list[Any], dtype: DType, shape: Shape, device: str) -> 
 
 
 def as_integer(value: Number, dtype: DType) -> int:
+    """A number as an int, floats cut to what `dtype` holds; ValueError for NaN and infinity."""
     if value != value or value in (float("inf"), float("-inf")):
         raise ValueError(f"cannot convert float {value} to {dtype!r}")
     return int(fit_number(int(value), dtype)) if isinstance(value, float) else int(value)
@@ -105,6 +110,7 @@ def flatten_nested(data: Any) -> tuple[list[Any], Shape]:
 
 
 def is_sequence(value: Any) -> bool:
+    """Whether nested data goes deeper here; TypeError for texts, which are sequences of texts."""
     if isinstance(value, (str, bytes)):
         raise _no_number(value)
     if isinstance(value, (list, tuple, range)):
@@ -175,6 +181,7 @@ def read_foreign(data: Any) -> tuple[Any, DType, Shape] | None:
 
 
 def dtype_of_format(text: str) -> DType:
+    """The dtype of a buffer's format; TypeError where there is none."""
     plain = text.lstrip("@=<")
     name = _BUFFER_FORMATS.get(plain)
     if name is None:
@@ -204,6 +211,7 @@ def read_interface(data: Any) -> tuple[Any, DType, Shape] | None:
 
 
 def interface_dtype(typestr: str) -> DType:
+    """The dtype of an array interface, such as "<f4"; TypeError where there is none."""
     order, kind, size = typestr[0], typestr[1], int(typestr[2:])
     name = _INTERFACE_KINDS.get(kind)
     if name is None or (order == ">" and size > 1):
@@ -313,6 +321,22 @@ def export_numbers(x: TensorBase) -> list[Any]:
     """The elements of `x` as Python numbers in row-major order; evaluates."""
     data = export_bytes(x)
     return list(unpack_values(x.dtype, memoryview(data)))
+
+
+def known_numbers(values: Tensor) -> list[Any]:
+    """The elements, where they are known already and few; else none.
+
+    Numbers that are not computed yet, or on another device, are not waited for.
+    """
+    storage = values._storage
+    if (
+        storage.node.op is not BufferOps.BUFFER
+        or storage.device != "cpu"
+        or storage.node.numel > MOST_CHECKED
+        or current_capture() is not None
+    ):
+        return []
+    return export_numbers(values)
 
 
 def nested(values: Sequence[Any], shape: Shape) -> Any:

@@ -43,7 +43,7 @@ def in_place(
         try:
             value = function(source, *args, **kwargs)
             if value.dtype is not tensor.dtype:
-                value = _converted(value, tensor)
+                value = converted_for(value, tensor)
             if value._shape != tensor._shape:
                 raise ShapeError(
                     f"output with shape {list(tensor._shape)} doesn't match the broadcast shape "
@@ -65,7 +65,8 @@ def _any_requires_grad(values: Any) -> bool:
     return any(isinstance(value, TensorBase) and requires_grad(value) for value in values)
 
 
-def _converted(value: Tensor, tensor: Tensor) -> Tensor:
+def converted_for(value: Tensor, tensor: Tensor) -> Tensor:
+    """`value` in the dtype of `tensor`, to be written there; RuntimeError if that is lesser."""
     if _category(value.dtype) > _category(tensor.dtype):
         raise RuntimeError(
             f"result type {value.dtype!r} can't be cast to the desired output type "

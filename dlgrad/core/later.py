@@ -33,7 +33,7 @@ FUNCTIONS: dict[str, str] = {
             "gather index_add index_copy index_fill index_reduce index_select masked_fill put "
             "scatter scatter_add scatter_reduce take take_along_dim"
         ),
-        "operators.masks": "argwhere masked_scatter masked_select nonzero",
+        "operators.masks": "argwhere masked_scatter masked_select nonzero nonzero_static",
         "nn.summary": "summary",
         "neural.normalization": "batch_norm group_norm layer_norm rms_norm",
         "operators.order_statistics": (

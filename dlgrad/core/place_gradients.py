@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _R, _D = ReduceOps, Derivative
 
 
-
 def _gathered(g: Tensor, e: Entry) -> Tensor:
     """Every element gets the sum of the gradients of its copies."""
     zeros = filled(0, g.dtype, e.source_shape(0), e.device)

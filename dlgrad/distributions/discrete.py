@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from dlgrad.autograd import no_grad
 from dlgrad.core.apply import where
+from dlgrad.core.composing import need_tensor
 from dlgrad.core.creation import empty, full
 from dlgrad.distributions import constraints
 from dlgrad.distributions.constraints import Constraint
@@ -115,6 +116,7 @@ class Categorical(Distribution):
         _one_of(probs, logits)
         given = probs if probs is not None else logits
         name = "probs" if probs is not None else "logits"
+        need_tensor("Categorical", given, name)
         if given.ndim < 1:
             raise ValueError(f"`{name}` parameter must be at least one-dimensional.")
         if probs is not None:
@@ -202,6 +204,9 @@ class Independent(Distribution):
         self, base_distribution: Distribution, reinterpreted_batch_ndims: int,
         validate_args: bool | None = None,
     ) -> None:  # fmt: skip
+        if not isinstance(base_distribution, Distribution):
+            kind = type(base_distribution).__name__
+            raise TypeError(f"Independent: expected a Distribution, got {kind}")
         count, batch = reinterpreted_batch_ndims, tuple(base_distribution.batch_shape)
         if not 0 <= count <= len(batch):
             raise ValueError(

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from dlgrad.autograd import no_grad
+from dlgrad.core.host import known_numbers
 from dlgrad.distributions.constraints import Constraint
-from dlgrad.neural.losses import known_numbers
 from dlgrad.tensor import Size, Tensor
 
 

@@ -13,8 +13,15 @@ from dlgrad.core.base import TensorBase, requires_grad
 from dlgrad.operators.joining import stack
 
 
+def check_module(value: Any) -> None:
+    """TypeError unless `value` has the parts of a module."""
+    if not hasattr(value, "named_modules"):
+        raise TypeError(f"expected a dlgrad.nn.Module, got {type(value).__name__}")
+
+
 def places_of(module: Any) -> dict[str, tuple[dict[str, Any], str]]:
     """For every parameter and buffer, by its dotted name: the table that holds it, and its key."""
+    check_module(module)
     found = {}
     for path, part in module.named_modules(remove_duplicate=False):
         for table in (part._parameters, part._buffers):
@@ -78,6 +85,9 @@ def functional_call(
     dicts = parameter_and_buffer_dicts
     tensors: dict[str, Any] = {}
     for part in [dicts] if isinstance(dicts, Mapping) else dicts:
+        if not isinstance(part, Mapping):
+            kind = type(part).__name__
+            raise TypeError(f"functional_call: expected a dict of tensors by name, got {kind}")
         for name, tensor in part.items():
             if name in tensors:
                 raise ValueError(f"{name!r} appears in more than one of the dicts")
@@ -99,6 +109,7 @@ def stack_module_state(models: Sequence[Any]) -> tuple[dict[str, Any], dict[str,
             "stack_module_state: Expected all models to be of the same class; got "
             f"{sorted({type(model).__name__ for model in models})}"
         )
+    check_module(models[0])
     if len({model.training for model in models}) > 1:
         raise RuntimeError(
             "stack_module_state: Expected all models to have the same training/eval mode."

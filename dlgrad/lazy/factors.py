@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from dlgrad.lazy.graph import Node
+from dlgrad.lazy.graph import Node, check_place
 from dlgrad.lazy.ops import FactorOps
 from dlgrad.lazy.shape import Shape
 
@@ -38,6 +38,7 @@ def parts(op: FactorOps, matrix: Shape, arg: Any) -> dict[str, Shape]:
 
 def factor(op: FactorOps, *src: Node, arg: Any = None) -> Node:
     """`op` on the matrices of `src`; leading dimensions count matrices, and are equal."""
+    check_place(*src)
     dtype, device = src[0].dtype, src[0].device
     return Node(op, src, arg, dtype, result_shape(op, [x.shape for x in src], arg), device)
 

@@ -12,7 +12,7 @@ import weakref
 from typing import Any, NamedTuple
 
 from dlgrad.dtype import BOOL, DType, bool_, int64
-from dlgrad.errors import DTypeError
+from dlgrad.errors import DeviceError, DTypeError
 from dlgrad.lazy.ops import (
     OPS,
     BufferOps,
@@ -280,8 +280,19 @@ def places(view: View, layout: Layout, shape: Shape, combine: ReduceOps | None =
     return Places(seen, layout.dim, 1, last + 1 if min(sizes) else 0, combine)
 
 
+def check_place(*nodes: Node) -> None:
+    """DeviceError unless all nodes are on one device: a kernel has no address on another."""
+    for node in nodes:
+        if node.device != nodes[0].device:
+            raise DeviceError(
+                "Expected all tensors to be on the same device, but found at least two devices, "
+                f"{nodes[0].device} and {node.device}; move one of them with .to(device)"
+            )
+
+
 def gather(src: Node, index: Node, layout: Layout) -> Node:
     """The elements of `src` that `index` names, in the shape of the index."""
+    check_place(src, index)
     memory, view = src, View.contiguous(src.shape)
     if src.op is MovementOps.VIEW and len(layout.indexed) == 1:
         memory, view = src.src[0], src.arg
@@ -294,6 +305,7 @@ def scatter(
 ) -> Node:
     """`base` with `values` written (or combined) where `index` names, first to last along
     `layout.dim`; values and index have one shape."""
+    check_place(base, values, index)
     where = places(View.contiguous(base.shape), layout, index.shape, combine)
     return Node(
         IndexOps.SCATTER, (base, values, index), where, base.dtype, base.shape, base.device
@@ -307,7 +319,7 @@ def scan(src: Node, dim: int, op: ReduceOps | str) -> Node:
 
 def argsort(src: Node, dim: int, descending: bool) -> Node:
     """The int64 places along `dim` that would put `src` in order; equal elements stay in order."""
-    return Node(SerialOps.ARGSORT, (src,), (dim, descending), int64, src.shape, src.device)
+    return Node(SerialOps.ARGSORT, (src,), (dim, bool(descending)), int64, src.shape, src.device)
 
 
 def toposort(roots: list[Node]) -> list[Node]:

@@ -280,9 +280,9 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
             )
         # A size of 1 meets the sum over the other.
         if sizes[0] == 1:
-            b = b.sum(second, keepdim=True)
+            b = b.sum(second, keepdim=True, dtype=b.dtype)
         elif sizes[1] == 1:
-            a = a.sum(first, keepdim=True)
+            a = a.sum(first, keepdim=True, dtype=a.dtype)
     kept_a = [d for d in range(a.ndim) if d not in dims_a]
     kept_b = [d for d in range(b.ndim) if d not in dims_b]
     left, right = a.permute(kept_a + dims_a), b.permute(dims_b + kept_b)

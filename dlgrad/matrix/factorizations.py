@@ -180,12 +180,12 @@ def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -
     `pivots` (int32, from 1): row i was changed with row pivots[i], one after the other.
     """
     _need_pivot(pivot)
-    check_matrix("torch.lu_factor", A)
+    check_matrix("lu_factor", A)
     factors, pivots = _recorded_lu(A)
     info = zero_pivot(factors)
     failure = first_failure(info) if check_errors else None
     if failure:
-        raise LinAlgError(_zero_pivot_text("torch.linalg.lu_factor_ex", *failure))
+        raise LinAlgError(_zero_pivot_text("linalg.lu_factor_ex", *failure))
     return LUFactorsInfo(factors, cast(pivots, int32) + 1, info)
 
 
@@ -205,7 +205,7 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> LUFactors:
     factors, pivots, info = lu_factor_ex(A, pivot=pivot)
     failure = first_failure(info)
     if failure:
-        raise LinAlgError(_zero_pivot_text("torch.linalg.lu_factor", *failure))
+        raise LinAlgError(_zero_pivot_text("linalg.lu_factor", *failure))
     return LUFactors(factors, pivots)
 
 
@@ -229,8 +229,8 @@ def lu_unpack(
     LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True
 ) -> LUParts:
     """P, L and U from what `lu_factor` returns; what is not wanted is an empty tensor."""
-    check_matrix("torch.lu_unpack", LU_data, argument="LU_data")
-    _check_pivots("torch.lu_unpack", LU_pivots)
+    check_matrix("lu_unpack", LU_data, argument="LU_data")
+    _check_pivots("lu_unpack", LU_pivots)
     found = _lu_parts(LU_data, LU_pivots - 1)
     nothing = LU_data.new_empty((0,))
     return LUParts(
@@ -244,7 +244,7 @@ def _check_pivots(name: str, pivots: Tensor) -> None:
     need_tensor(name, pivots, "pivots")
     if pivots.dtype is not int32:
         raise DTypeError(
-            f"{name}: pivots should be a Tensor of scalar type torch.int32, got {pivots.dtype!r}; "
+            f"{name}: pivots should be a Tensor of scalar type int32, got {pivots.dtype!r}; "
             "take them from lu_factor"
         )
 

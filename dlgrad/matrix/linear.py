@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from dlgrad.core.apply import cast, contract, copy, counting, expand_node, finish, reduce
 from dlgrad.core.autocasting import autocasts
 from dlgrad.core.base import Number, node_of
-from dlgrad.core.dims import wrap_dim
+from dlgrad.core.composing import need_tensor
+from dlgrad.core.dims import as_int, wrap_dim
 from dlgrad.core.later import find
 from dlgrad.dtype import BOOL, FLOAT, float32, int64, promote_types
 from dlgrad.errors import DTypeError, ShapeError
@@ -201,6 +202,7 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
             f"multi_dot(): expected at least 2 tensors but got {len(chain)}"
         )
     for i, tensor in enumerate(chain):
+        need_tensor("multi_dot", tensor, "tensors")
         at_end = i in (0, len(chain) - 1)
         if tensor.ndim != 2 and not (at_end and tensor.ndim == 1):
             wanted = "1D or 2D" if at_end else "2D"
@@ -421,7 +423,7 @@ def powers(x: Tensor, count: int | None) -> Tensor:
     """The powers 0 up to `count` - 1 (the length of x) of each element, as a last dimension."""
     if not x._shape:
         x = x.reshape(1)
-    count = x._shape[-1] if count is None else count
+    count = x._shape[-1] if count is None else as_int("vander", count, "N")
     if count < 0:
         raise RuntimeError(f"vander: N must not be negative, got {count}")
     if x.dtype.kind == BOOL:

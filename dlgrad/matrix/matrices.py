@@ -118,7 +118,7 @@ def identity(rows: int, columns: int, like: TensorBase) -> Tensor:
 
 def triangular(A: TensorBase, B: Tensor, upper: bool, unit: bool = False) -> Tensor:
     """X of A X = B for triangular A, not recorded; the batches are equal."""
-    return packed(FactorOps.TRIANGULAR, A, B.mT, arg=(upper, unit)).mT
+    return packed(FactorOps.TRIANGULAR, A, B.mT, arg=(bool(upper), bool(unit))).mT
 
 
 def with_batch(batch: tuple[int, ...], x: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
 
     v_i is column i of `A` below the diagonal, with 1 on it and zeros above.
     """
-    name = "torch.linalg.householder_product"
+    name = "linalg.householder_product"
     check_matrix(name, A, argument="input")
     check_same_dtype(name, A, tau)
     rows, columns = A._shape[-2:]

@@ -89,7 +89,7 @@ def solve_ex(
     A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False
 ) -> SolutionInfo:
     """X of A X = B (X A = B without `left`), and 0 where it was found, else 1 or more (int32)."""
-    return _solved("torch.linalg.solve_ex" if check_errors else "", A, B, left)
+    return _solved("linalg.solve_ex" if check_errors else "", A, B, left)
 
 
 def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
@@ -97,7 +97,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 
     Batches are broadcast; B may be one vector per matrix.
     """
-    return _solved("torch.linalg.solve", A, B, left).result
+    return _solved("linalg.solve", A, B, left).result
 
 
 def _solved(raiser: str, A: Tensor, B: Tensor, left: bool) -> SolutionInfo:

@@ -327,7 +327,7 @@ def matrix_rank(
 
     `rtol` is max(m, n) roundings by default; `tol` is the same as `atol`.
     """
-    check_matrix("torch.linalg.matrix_rank", A, hermitian, "input")
+    check_matrix("linalg.matrix_rank", A, hermitian, "input")
     if tol is not None:
         atol, rtol = tol, 0.0
     with paused():
@@ -348,7 +348,7 @@ def lstsq(
     Singular values up to `rcond` times the largest count as 0.  `driver` is one of LAPACK's
     names, and says which results besides X are wanted, as in PyTorch; "gels" needs a full rank.
     """
-    name = "torch.linalg.lstsq"
+    name = "linalg.lstsq"
     driver = "gelsy" if driver is None else driver
     if driver not in ("gels", "gelsy", "gelsd", "gelss"):
         raise RuntimeError(

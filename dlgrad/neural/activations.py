@@ -15,7 +15,7 @@ from dlgrad.core.autocasting import autocasts
 from dlgrad.core.base import node_of
 from dlgrad.core.composing import as_float, composed, paused
 from dlgrad.core.dims import wrap_dim
-from dlgrad.core.inplace import in_place
+from dlgrad.core.inplace import converted_for, in_place
 from dlgrad.core.tape import ROWS, Derivative, Entry, Row, check_writable, old_value, write
 from dlgrad.core.templates import remembered
 from dlgrad.dtype import BOOL, FLOAT, DType, int64
@@ -50,7 +50,7 @@ def _maybe_in_place(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
     if not inplace:
         return result
     check_writable(input, False)
-    write(input, result, fresh=True)
+    write(input, converted_for(result, input), fresh=True)
     return input
 
 

@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlgrad.core.apply import where
+from dlgrad.core.apply import cast, where
 from dlgrad.core.base import node_of
-from dlgrad.core.composing import paused
+from dlgrad.core.composing import paused, widened
 from dlgrad.core.dims import check_count
 from dlgrad.core.host import from_numbers
 from dlgrad.dtype import FLOAT, DType, bool_, int64
@@ -85,7 +85,7 @@ def _average(name: str, rank: int, input: Tensor, output_size: Any) -> Tensor:
     old = input._shape[-rank:]
     if all(m % n == 0 for m, n in zip(old, sizes, strict=True)):
         return AVERAGE[rank](input, [m // n for m, n in zip(old, sizes, strict=True)])
-    out = input
+    out = widened(input)
     for i, (m, n) in enumerate(zip(old, sizes, strict=True)):
         dim = input.ndim - rank + i
         if m == n:
@@ -97,7 +97,7 @@ def _average(name: str, rank: int, input: Tensor, output_size: Any) -> Tensor:
         inside = _table([k < size for size in lengths for k in range(longest)], bool_, across, out)
         divisor = _table(lengths, out.dtype, (n,) + across[2:], out)
         out = sum_of(where(inside, cut, 0.0), dim + 1) / divisor
-    return out
+    return cast(out, input.dtype)
 
 
 def _maximum(

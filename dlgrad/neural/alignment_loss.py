@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dlgrad.core.apply import where
 from dlgrad.core.base import TensorBase
+from dlgrad.core.dims import as_int
 from dlgrad.dtype import float32, float64, int32, int64
 from dlgrad.errors import DTypeError, ShapeError
 from dlgrad.neural.losses import check_reduction
@@ -110,7 +111,7 @@ def ctc_loss(
     if targets.dtype is not int64 and targets.dtype is not int32:
         raise DTypeError(f"targets must be int64 or int32, got {targets.dtype!r}")
     steps, batch, classes = log_probs._shape
-    if not 0 <= blank < classes:
+    if not 0 <= as_int("ctc_loss", blank, "blank") < classes:
         raise RuntimeError(f"blank must be in label range, 0 to {classes - 1}, got {blank}")
     times = _lengths("input_lengths", input_lengths, batch, steps)
     counts = _lengths("target_lengths", target_lengths, batch, None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dlgrad.core.apply import counting, where
 from dlgrad.core.autocasting import autocasts
 from dlgrad.core.base import node_of
+from dlgrad.core.composing import widened
 from dlgrad.dtype import BOOL, FLOAT, bool_, int64
 from dlgrad.errors import DTypeError, ShapeError
 from dlgrad.matrix.linear import matmul
@@ -134,14 +135,22 @@ def _float_mask(mask: Tensor | None, name: str, like: Tensor) -> Tensor | None:
     return where(mask, -math.inf, 0.0).to(like.dtype)
 
 
+def _wide_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`linear`; of halves in float32, because the softmax makes much of a rounding."""
+    return linear(widened(x), widened(weight), None if bias is None else widened(bias))
+
+
 def _in_projection(
     query: Tensor, key: Tensor, value: Tensor, embed_dim: int, weight: Tensor | None,
     bias: Tensor | None, separate: tuple[Tensor | None, Tensor | None, Tensor | None],
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Query, key and value times their weights: rows of one weight, or three weights."""
+    """Query, key and value times their weights: rows of one weight, or three weights.
+
+    Those of halves are float32.
+    """
     if weight is not None:
         if query is key is value:  # one product for all three
-            together = linear(query, weight, bias)
+            together = _wide_linear(query, weight, bias)
             first, second, third = together.split(embed_dim, -1)
             return first, second, third
         weights = list(weight.split(embed_dim, 0))
@@ -149,7 +158,7 @@ def _in_projection(
         weights = [part for part in separate if part is not None]
     biases = [None, None, None] if bias is None else list(bias.split(embed_dim, 0))
     first, second, third = (
-        linear(x, part, shift)
+        _wide_linear(x, part, shift)
         for x, part, shift in zip((query, key, value), weights, biases, strict=True)
     )
     return first, second, third
@@ -272,17 +281,17 @@ def multi_head_attention_forward(
     if need_weights:
         scores = _scores(heads(q), heads(k), None)
         weights = softmax(scores if mask is None else scores + mask, -1)
-        weights = dropout(weights, rate, True).to(v.dtype)
-        mixed = matmul(weights, heads(v))
+        weights = dropout(weights, rate, True)
+        mixed = matmul(weights, heads(v).to(weights.dtype))
     else:
         mixed = scaled_dot_product_attention(heads(q), heads(k), heads(v), mask, rate)
     mixed = mixed.permute(2, 0, 1, 3).reshape((length, batch, embed_dim))
-    out = linear(mixed, out_proj_weight, out_proj_bias)
+    dtype = query.dtype if query.dtype.is_half else v.dtype
+    out = _wide_linear(mixed, out_proj_weight, out_proj_bias).to(dtype)
     out = out if batched else out.squeeze(1)
     if not need_weights:
         return out, None
-    if average_attn_weights:
-        weights = weights.mean(1)
+    weights = (weights.mean(1) if average_attn_weights else weights).to(dtype)
     return out, weights if batched else weights.squeeze(0)
 
 

@@ -243,7 +243,12 @@ def _convolution(
     geometry = Geometry(kernel, strides, pads, dilations)
     counts = geometry.counts(input._shape[2:], name)
     out = convolve(input, weight, Plan(geometry, groups, input._shape[2:], counts))
-    return out if bias is None else add(out, bias.reshape((-1,) + (1,) * rank))
+    if bias is None or groups == 1:
+        return out if bias is None else add(out, bias.reshape((-1,) + (1,) * rank))
+    # In the shape of the groups, so that the bias is added in the kernel of the convolution.
+    channels = (groups, weight._shape[0] // groups)
+    grouped = out.reshape(out._shape[:1] + channels + counts)
+    return add(grouped, bias.reshape(channels + (1,) * rank)).reshape(out._shape)
 
 
 def check_steps(name: str, stride: Shape, dilation: Shape, kernel: Shape) -> None:

@@ -11,16 +11,17 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dlgrad.core.apply import where
+from dlgrad.core.apply import cast, where
 from dlgrad.core.autocasting import autocasts
 from dlgrad.core.base import node_of
+from dlgrad.core.composing import widened
 from dlgrad.core.dims import as_sizes
 from dlgrad.core.host import from_numbers
 from dlgrad.dtype import FLOAT, DType, int64
 from dlgrad.errors import DTypeError, ShapeError
 from dlgrad.lazy.shape import Shape
 from dlgrad.matrix.linear import matmul
-from dlgrad.neural.interpolation import CUBIC
+from dlgrad.neural.interpolation import cubic_weights
 from dlgrad.operators.comparison import ge, gt, le, lt
 from dlgrad.operators.elementwise import abs, add, clamp, div, mul, sub
 from dlgrad.operators.gathers import gather
@@ -88,6 +89,8 @@ def grid_sample(
     rank, align = len(sizes), bool(align_corners)
     if not input.numel() or not grid.numel():
         return input.new_zeros(input._shape[:2] + grid._shape[1:-1])
+    dtype = input.dtype
+    input, grid = widened(input), widened(grid)
     axes: list[Axis] = []
     for i, size in enumerate(sizes):
         point = _unnormalized(grid.select(-1, rank - 1 - i), size, align)
@@ -99,7 +102,7 @@ def grid_sample(
         part = _corner_value(input, corner, sizes, mode, padding_mode, align)
         total = part if total is None else total + part
     assert total is not None
-    return total
+    return cast(total, dtype)
 
 
 def _unnormalized(x: Tensor, size: int, align: bool) -> Tensor:
@@ -140,20 +143,7 @@ def _neighbours(x: Tensor, mode: str) -> Axis:
     share = sub(x, start)
     if mode == "bilinear":
         return [(start, sub(1, share)), (start + 1, share)]
-    return [
-        (start - 1, _cubic_far(share + 1)),
-        (start, _cubic_near(share)),
-        (start + 1, _cubic_near(1 - share)),
-        (start + 2, _cubic_far(2 - share)),
-    ]
-
-
-def _cubic_near(x: Tensor) -> Tensor:
-    return ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1
-
-
-def _cubic_far(x: Tensor) -> Tensor:
-    return ((CUBIC * x - 5 * CUBIC) * x + 8 * CUBIC) * x - 4 * CUBIC
+    return [(start + i, weight) for i, weight in enumerate(cubic_weights(share), start=-1)]
 
 
 def _corner_value(

@@ -14,7 +14,7 @@ from dlgrad.codegen.primitives import round_float
 from dlgrad.core.base import node_of
 from dlgrad.core.dims import check_count
 from dlgrad.core.host import from_numbers
-from dlgrad.dtype import FLOAT, DType, float32, float64, int64, uint8
+from dlgrad.dtype import FLOAT, DType, float32, float64, int32, int64, uint8
 from dlgrad.errors import DTypeError
 from dlgrad.helpers import warn
 from dlgrad.lazy.shape import Shape
@@ -83,12 +83,12 @@ def interpolate(
         return _nearest(input, sizes, factors, exact=mode == "nearest-exact")
     if input.dtype.kind != FLOAT and input.dtype is not uint8:
         raise DTypeError(f"interpolate: mode {mode!r} takes floats or uint8, got {input.dtype!r}")
+    if input.dtype is uint8:
+        return _of_bytes(input, sizes, factors, mode, bool(align_corners))
     out = input if input.dtype is float64 else input.to(float32)
     for i, (new, factor) in enumerate(zip(sizes, factors, strict=True)):
         taps = _taps(out._shape[2 + i], new, factor, mode, bool(align_corners), out.dtype)
         out = _weighted_rows(out, 2 + i, taps)
-    if input.dtype is uint8:
-        out = out.round().clamp(0, 255)
     return out.to(input.dtype)
 
 
@@ -168,16 +168,20 @@ def _place(k: int, old: int, new: int, factor: float | None, align: bool, dtype:
     return round_float(round_float(step * (k + 0.5), dtype) - 0.5, dtype)
 
 
-def _cubic_weights(t: float) -> list[float]:
-    """The weights of the places -1, 0, 1 and 2 for a point at t in [0, 1) (Keys, 1981)."""
+def cubic_weights(t: Any) -> list[Any]:
+    """The weights of the places -1, 0, 1 and 2 for a point at t in [0, 1) (Keys, 1981).
 
-    def near(x: float) -> float:
+    `t` is a number or a tensor of them.
+    """
+
+    def near(x: Any) -> Any:
         return ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1
 
-    def far(x: float) -> float:
-        return ((CUBIC * x - 5 * CUBIC) * x + 8 * CUBIC) * x - 4 * CUBIC
+    def far(x: Any) -> Any:
+        """The kernel at 1 + x; so written, no large terms cancel."""
+        return CUBIC * x * (1 - x) * (1 - x)
 
-    return [far(t + 1), near(t), near(1 - t), far(2 - t)]
+    return [far(t), near(t), near(1 - t), far(1 - t)]
 
 
 def _taps(
@@ -190,7 +194,7 @@ def _taps(
         if mode == "bicubic":
             start = math.floor(place)
             around = [min(max(start + j, 0), old - 1) for j in range(-1, 3)]
-            rows.append((around, _cubic_weights(place - start)))
+            rows.append((around, cubic_weights(place - start)))
         else:
             place = max(place, 0.0)
             start = min(math.floor(place), old - 1)
@@ -211,6 +215,51 @@ def _weighted_rows(x: Tensor, dim: int, taps: list[tuple[list[int], list[float]]
         total = part if total is None else total + part
     assert total is not None
     return total
+
+
+# Bytes ------------------------------------------------------------------------------------------
+
+
+def _of_bytes(
+    input: Tensor, sizes: Shape, factors: list[float | None], mode: str, align: bool
+) -> Tensor:
+    """Linear or cubic values of bytes, in whole numbers: the last dimension first, as bytes again
+    after each, which is how PyTorch computes them on a CPU."""
+    out = input
+    for dim in range(input.ndim - 1, 1, -1):
+        new, old = sizes[dim - 2], out._shape[dim]
+        taps = _taps(old, new, factors[dim - 2], mode, align, float64)
+        if new == old and all(weight in (0.0, 1.0) for weight in taps[-1][1]):
+            continue
+        weights, precision = _whole_weights(taps)
+        total = _weighted_rows(out.to(int32), dim, weights)
+        out = ((total + (1 << (precision - 1))) >> precision).clamp(0, 255).to(uint8)
+    return out
+
+
+def _whole_weights(
+    taps: list[tuple[list[int], list[float]]],
+) -> tuple[list[tuple[list[int], list[float]]], int]:
+    """Taps with weights times two to the power that is returned, so that they fit 16 bits.
+
+    A place that is named twice, at a border, gets the sum of its weights, which is rounded once.
+    """
+    rows = []
+    for k in range(len(taps[0][0])):
+        weights: dict[int, float] = {}
+        for places, factors in taps:
+            weights[places[k]] = weights.get(places[k], 0.0) + factors[k]
+        rows.append(weights)
+    largest = max(weight for weights in rows for weight in weights.values())
+    precision = 0
+    while precision < 22 and int(largest * 2 ** (precision + 1) + 0.5) < 1 << 15:
+        precision += 1
+    whole = []
+    for places, _ in taps:
+        shares = [weights.pop(place, 0.0) for weights, place in zip(rows, places, strict=True)]
+        scaled = [math.copysign(int(abs(w) * 2**precision + 0.5), w) for w in shares]
+        whole.append((places, scaled))
+    return whole, precision
 
 
 # Older names ------------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from dlgrad.core.apply import counting, filled, where
 from dlgrad.core.base import node_of
 from dlgrad.core.composing import paused
+from dlgrad.core.dims import as_int
+from dlgrad.core.host import known_numbers
 from dlgrad.dtype import int32, int64
 from dlgrad.errors import DTypeError, ShapeError
-from dlgrad.neural.losses import known_numbers
 from dlgrad.operators.comparison import eq, ge, gt, ne
 from dlgrad.operators.elementwise import add, clamp, div, mul, sub
 from dlgrad.operators.gathers import index_add, index_select, scatter_reduce
@@ -35,6 +36,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
             "one_hot is only applicable to index tensor of type int64, got "
             f"{tensor.dtype!r}; convert it with .long()"
         )
+    num_classes = as_int("one_hot", num_classes, "num_classes")
     if num_classes < -1 or num_classes == 0:
         raise RuntimeError(f"one_hot: num_classes must be positive or -1, got {num_classes}")
     if num_classes < 0:
@@ -60,6 +62,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 def _checked_padding(name: str, padding_idx: int | None, rows: int) -> int | None:
     if padding_idx is None:
         return None
+    padding_idx = as_int(name, padding_idx, "padding_idx")
     if not -rows <= padding_idx < rows:
         raise RuntimeError(
             f"{name}: padding_idx must be within num_embeddings, got {padding_idx} for {rows} rows"

@@ -13,21 +13,17 @@ from typing import TYPE_CHECKING, Any
 from dlgrad.core.apply import where
 from dlgrad.core.autocasting import autocasts
 from dlgrad.core.base import is_tensor
-from dlgrad.core.host import export_numbers
+from dlgrad.core.host import known_numbers
 from dlgrad.dtype import FLOAT
 from dlgrad.errors import DTypeError, ShapeError
 from dlgrad.helpers import warn
-from dlgrad.lazy.ops import BufferOps
 from dlgrad.lazy.shape import broadcast_shapes
 from dlgrad.neural.activations import logsigmoid
 from dlgrad.operators.comparison import le, lt
 from dlgrad.operators.elementwise import abs, clamp, exp, log, mul, neg, sub, xlogy
-from dlgrad.runtime.capture import current_capture
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
-
-MOST_CHECKED = 4096
 
 
 def reduced(loss: Tensor, reduction: str) -> Tensor:
@@ -54,22 +50,6 @@ def chosen_reduction(size_average: bool | None, reduce: bool | None, reduction: 
         f"reduction='{reduction}' instead.",
     )
     return reduction
-
-
-def known_numbers(values: Tensor) -> list[Any]:
-    """The elements, where they are known already and few; else none.
-
-    Numbers that are not computed yet, or on another device, are not waited for.
-    """
-    storage = values._storage
-    if (
-        storage.node.op is not BufferOps.BUFFER
-        or storage.device != "cpu"
-        or storage.node.numel > MOST_CHECKED
-        or current_capture() is not None
-    ):
-        return []
-    return export_numbers(values)
 
 
 def _matched(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from dlgrad.core.apply import counting
 from dlgrad.core.base import Number, node_of
-from dlgrad.core.composing import paused
-from dlgrad.core.dims import pair
+from dlgrad.core.composing import need_tensor, paused
+from dlgrad.core.dims import as_int, pair
 from dlgrad.dtype import FLOAT, int64
 from dlgrad.errors import DTypeError, ShapeError
 from dlgrad.lazy.ops import ReduceOps
@@ -22,6 +22,7 @@ from dlgrad.neural.activations import relu
 from dlgrad.operators.elementwise import div
 from dlgrad.operators.movement import contiguous
 from dlgrad.operators.padding import pad_constant
+from dlgrad.operators.places import row_major
 from dlgrad.operators.reductions import extreme_first, first_index
 from dlgrad.operators.reductions import sum as sum_of
 from dlgrad.operators.windows import Geometry, windows
@@ -132,17 +133,14 @@ def _max_pool(
 def _flat_index(place: Tensor, geometry: Geometry, sizes: Shape) -> Tensor:
     """The row-major index within the input's image of `place` within each window."""
     rank = geometry.rank
-    index: Tensor | None = None
-    step = 1
-    for i in range(rank - 1, -1, -1):
+    positions: list[Tensor] = []
+    for i in reversed(range(rank)):
         kernel = geometry.kernel[i]
         inside, place = place % kernel, place // kernel
         which = counting(place.ndim - rank + i, int64, place._shape, node_of(place).device)
         at = which * geometry.stride[i] + inside * geometry.dilation[i] - geometry.padding[i][0]
-        index = at * step if index is None else index + at * step
-        step *= sizes[i]
-    assert index is not None
-    return index
+        positions.insert(0, at)
+    return row_major(positions, sizes)
 
 
 def max_pool1d(
@@ -194,6 +192,8 @@ def _avg_pool(
 ) -> Tensor:  # fmt: skip
     if input.dtype.kind != FLOAT and input.dtype is not int64:
         raise DTypeError(f"{name} takes floating-point tensors and int64, got {input.dtype!r}")
+    if divisor_override is not None:
+        divisor_override = as_int(name, divisor_override, "divisor_override")
     if divisor_override == 0:
         raise RuntimeError("divisor must be not zero")
     geometry = _geometry(name, rank, input, kernel_size, stride, padding, 1)
@@ -259,6 +259,9 @@ def _lp_pool(
     name: str, rank: int, input: Tensor, norm_type: Number, kernel_size: Sizes, stride: Any,
     ceil_mode: bool,
 ) -> Tensor:  # fmt: skip
+    need_tensor(name, input)
+    if norm_type == 0:
+        raise ValueError(f"{name}: norm_type must not be 0")
     kernel = pair(kernel_size, rank, "kernel_size")
     average = _avg_pool(name, rank, input**norm_type, kernel, stride, 0, ceil_mode, True, None)
     total = average.sign() * relu(average.abs()) * math.prod(kernel)
@@ -278,7 +281,7 @@ def lp_pool2d(
     input: Tensor, norm_type: Number, kernel_size: Sizes, stride: Any = None,
     ceil_mode: bool = False,
 ) -> Tensor:  # fmt: skip
-    """The same for images [..., channels, height, width]."""
+    """The p-th root of the sum of p-th powers of each window of [..., channels, height, width]."""
     return _lp_pool("lp_pool2d", 2, input, norm_type, kernel_size, stride, ceil_mode)
 
 
@@ -286,5 +289,5 @@ def lp_pool3d(
     input: Tensor, norm_type: Number, kernel_size: Sizes, stride: Any = None,
     ceil_mode: bool = False,
 ) -> Tensor:  # fmt: skip
-    """The same for volumes [..., channels, depth, height, width]."""
+    """The p-th root of the sum of p-th powers of each window of [..., channels, d, h, w]."""
     return _lp_pool("lp_pool3d", 3, input, norm_type, kernel_size, stride, ceil_mode)

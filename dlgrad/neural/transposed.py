@@ -122,7 +122,10 @@ def conv_transpose2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1,
     padding: Sizes = 0, output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,
 ) -> Tensor:  # fmt: skip
-    """The same for images: weight [in, out / groups, h, w], input [images, in, h, w]."""
+    """Adds weight [in, out / groups, h, w] up at the places of input [images, in, h, w].
+
+    The sizes of the result are those of `conv_transpose1d`, in each dimension.
+    """
     return _transposed("conv_transpose2d", 2, input, weight, bias, stride, padding,
                        output_padding, groups, dilation)  # fmt: skip
 
@@ -132,6 +135,9 @@ def conv_transpose3d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1,
     padding: Sizes = 0, output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,
 ) -> Tensor:  # fmt: skip
-    """The same for volumes: weight [in, out / groups, d, h, w], input [images, in, d, h, w]."""
+    """Adds weight [in, out / groups, d, h, w] up at the places of input [images, in, d, h, w].
+
+    The sizes of the result are those of `conv_transpose1d`, in each dimension.
+    """
     return _transposed("conv_transpose3d", 3, input, weight, bias, stride, padding,
                        output_padding, groups, dilation)  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 import dlgrad.nn.functional as F
 from dlgrad.autograd import no_grad
+from dlgrad.core.composing import need_tensor
 from dlgrad.core.creation import empty
 from dlgrad.core.device_type import DeviceLike
 from dlgrad.dtype import DType
@@ -61,6 +62,7 @@ class _Table(Module):
             self.weight = Parameter(made, requires_grad=not freeze)
             self.reset_parameters()
         else:
+            need_tensor(type(self).__name__, weight, "_weight")
             if tuple(weight.shape) != (num_embeddings, embedding_dim):
                 raise AssertionError(
                     "the shape of the weight does not match num_embeddings and embedding_dim: "

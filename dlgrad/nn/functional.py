@@ -70,6 +70,7 @@ from dlgrad.neural.dropping import (
     feature_alpha_dropout,
 )
 from dlgrad.neural.folding import fold, unfold
+from dlgrad.neural.fractional_pooling import fractional_max_pool2d, fractional_max_pool3d
 from dlgrad.neural.grids import affine_grid, grid_sample
 from dlgrad.neural.interpolation import interpolate, upsample, upsample_bilinear, upsample_nearest
 from dlgrad.neural.lookup import embedding, embedding_bag, one_hot
@@ -125,8 +126,8 @@ __all__ = [
     "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
     "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "ctc_loss", "dropout",
     "dropout1d", "dropout2d", "dropout3d", "elu", "elu_", "embedding", "embedding_bag",
-    "feature_alpha_dropout", "fold", "gaussian_nll_loss", "gelu", "glu", "grid_sample",
-    "group_norm", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
+    "feature_alpha_dropout", "fold", "fractional_max_pool2d", "fractional_max_pool3d",
+    "gaussian_nll_loss", "gelu", "glu", "grid_sample", "group_norm", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
     "hardtanh_", "hinge_embedding_loss", "huber_loss", "instance_norm", "interpolate", "kl_div",
     "l1_loss", "layer_norm", "leaky_relu", "leaky_relu_", "linear", "local_response_norm",
     "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d", "margin_ranking_loss",

@@ -239,4 +239,4 @@ def orthogonal_(
         return tensor.copy_(flat.reshape(tensor.shape) * gain)
 
 
-check_namespace(globals(), [name for name in tuple(globals()) if name[0] != "_" and name[-1] == "_"])
+check_namespace(globals(), [name for name in tuple(globals()) if name[-1] == "_" != name[0]])

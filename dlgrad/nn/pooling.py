@@ -114,6 +114,59 @@ class MaxUnpool3d(_MaxUnpool):
     RANK = 3
 
 
+class _FractionalMaxPool(Module):
+    RANK: int
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        output_size: Sizes | None = None,
+        output_ratio: float | Sequence[float] | None = None,
+        return_indices: bool = False,
+        _random_samples: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if (output_size is None) == (output_ratio is None):
+            raise ValueError(f"{name} requires one of output_size and output_ratio")
+        self.kernel_size = sizes_of(kernel_size, self.RANK, "kernel_size")
+        self.return_indices = return_indices
+        self.register_buffer("_random_samples", _random_samples)
+        self.output_size = output_size
+        self.output_ratio = output_ratio
+        if output_size is not None:
+            self.output_size = sizes_of(output_size, self.RANK, "output_size")
+        if output_ratio is not None:
+            ratios = [output_ratio] if isinstance(output_ratio, (int, float)) else output_ratio
+            if not all(0 < ratio < 1 for ratio in ratios):
+                raise ValueError(f"output_ratio must be between 0 and 1 (got {output_ratio})")
+
+    def forward(self, input: Tensor) -> Any:
+        pool = F.fractional_max_pool2d if self.RANK == 2 else F.fractional_max_pool3d
+        return pool(
+            input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices,
+            self._random_samples,
+        )  # fmt: skip
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """The largest values of windows at random distances: (N, C, H, W) to (N, C, H', W').
+
+    H' and W' are the `output_size`, or `output_ratio`, between 0 and 1, times H and W.
+    """
+
+    RANK = 2
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """The largest values of windows at random distances: (N, C, D, H, W) to (N, C, D', H', W').
+
+    The new sizes are the `output_size`, or `output_ratio`, between 0 and 1, times the old ones.
+    """
+
+    RANK = 3
+
+
 class AvgPool1d(Module):
     """The mean of each window: (N, C, L) to (N, C, L')."""
 

@@ -93,6 +93,8 @@ def summary(
     """
     if not inputs:
         raise TypeError("summary needs an input: a tensor, or a tuple of sizes such as (1, 28, 28)")
+    if not hasattr(model, "parameters"):
+        raise TypeError(f"summary needs a module, not {type(model).__name__}")
     kinds = list(dtypes or ()) + [float32] * len(inputs)
     first = next(model.parameters(), None)
     device = "cpu" if first is None else first.device

@@ -25,6 +25,7 @@ from dlgrad.nn.norm import LayerNorm
 from dlgrad.operators.triangles import triu
 from dlgrad.tensor import Tensor
 
+MOST_LAYERS = 1 << 14
 Activation = str | Callable[[Tensor], Tensor]
 Mask = Tensor | None
 
@@ -199,6 +200,8 @@ class TransformerDecoderLayer(_Layer):
 
 
 def _copies(layer: Module, count: int) -> ModuleList:
+    if count > MOST_LAYERS:
+        raise ValueError(f"num_layers must be at most {MOST_LAYERS}, got {count}")
     return ModuleList([copy.deepcopy(layer) for _ in range(count)])
 
 

@@ -37,6 +37,7 @@ from dlgrad.operators.plain_index import apply_places, places_of
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
+
 def as_places(item: Any, x: TensorBase) -> Tensor:
     """A list, an array or a tensor as an index tensor or a mask on the device of `x`."""
     if not is_tensor(item):
@@ -77,8 +78,7 @@ def split_index(
 ) -> tuple[list[Any], list[tuple[int, Tensor]]]:
     """What ints and slices say about each dimension, and the index tensors that are left.
 
-    The dimensions beside the index tensors are those of the
-    view that the plain part makes.
+    The dimensions beside the index tensors are those of the view that the plain part makes.
     """
     entries = [
         as_places(item, x) if isinstance(item, (TensorBase, bool)) or hasattr(item, "__len__")

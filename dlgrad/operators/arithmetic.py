@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dlgrad.core.apply import binary, bitcast, cast, result_dtype, unary, where
 from dlgrad.core.base import is_tensor
 from dlgrad.core.composing import as_float, composed, need_tensor, paused, whole
+from dlgrad.core.gradients import zeros_of
 from dlgrad.core.tape import ROWS, Derivative, Row
 from dlgrad.dtype import BOOL, FLOAT, DType, float32, float64, get_default_dtype, int32, int64
 from dlgrad.errors import DTypeError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _E = ElementwiseOps
 _D = Derivative
-_ZERO = _D("", lambda g, e: mul(g, 0.0))
+_ZERO = _D("", lambda g, e: zeros_of(g))
 
 
 # Signs ------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from dlgrad.core.apply import where
 from dlgrad.core.composing import by_precision, polynomial, whole
 from dlgrad.core.tape import ROWS, Derivative, Entry, Row
 from dlgrad.operators.comparison import eq, gt, lt
-from dlgrad.operators.elementwise import div, mul, sign
+from dlgrad.operators.elementwise import div, mul, odd, sign
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
@@ -34,16 +34,12 @@ def i0e(input: Tensor) -> Tensor:
 
 def i1(input: Tensor) -> Tensor:
     """The modified Bessel function of order 1."""
-    return whole("i1", lambda x: _odd(_grown(_scaled(1, abs(x)), abs(x)), x), input)
+    return whole("i1", lambda x: odd(_grown(_scaled(1, abs(x)), abs(x)), x), input)
 
 
 def i1e(input: Tensor) -> Tensor:
     """i1(x) e^-|x|."""
-    return whole("i1e", lambda x: _odd(_scaled(1, abs(x)), x), input)
-
-
-def _odd(size: Tensor, x: Tensor) -> Tensor:
-    return where(lt(x, 0), -size, size)
+    return whole("i1e", lambda x: odd(_scaled(1, abs(x)), x), input)
 
 
 def _grown(scaled: Tensor, x: Tensor) -> Tensor:

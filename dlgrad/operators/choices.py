@@ -12,9 +12,10 @@ from dlgrad.core.apply import cast, where
 from dlgrad.core.base import node_of
 from dlgrad.core.creation import check_dtype
 from dlgrad.core.device_type import DeviceLike, resolve_device
+from dlgrad.core.dims import as_int
+from dlgrad.core.host import known_numbers
 from dlgrad.dtype import FLOAT, DType, float32, float64, int64, uint64
 from dlgrad.errors import ShapeError
-from dlgrad.neural.losses import known_numbers
 from dlgrad.operators.sampling import waiting_times
 from dlgrad.operators.scans import cumsum
 from dlgrad.operators.sorting import argsort, searchsorted, topk
@@ -93,6 +94,7 @@ def randperm(
     device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """The numbers 0 to n - 1 in random order: the order of random keys of 63 bits."""
+    n = as_int("randperm", n, "n")
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
     check_dtype(dtype)

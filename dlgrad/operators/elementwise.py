@@ -22,6 +22,7 @@ from dlgrad.core.apply import (
 from dlgrad.core.autocasting import autocasts
 from dlgrad.core.base import Number, TensorBase, is_tensor
 from dlgrad.core.composing import as_float, composed, need_tensor, paused
+from dlgrad.core.dims import as_int
 from dlgrad.dtype import BOOL, FLOAT, bool_, get_default_dtype
 from dlgrad.errors import DTypeError
 from dlgrad.lazy.ops import ElementwiseOps
@@ -227,6 +228,11 @@ def sign(input: Tensor) -> Tensor:
     return composed("sign", out, input)
 
 
+def odd(size: Tensor, x: Tensor) -> Tensor:
+    """`size`, with a minus where `x` is negative: an odd function by its values from 0 up."""
+    return where(lt(x, 0), -size, size)
+
+
 @autocasts
 def reciprocal(input: Tensor) -> Tensor:
     """1 / input."""
@@ -319,7 +325,7 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 
     if result_dtype((tensor1, tensor2)).kind != FLOAT:
         raise RuntimeError(
             "Integer division with addcdiv is no longer supported; use "
-            "input + value * torch.trunc(tensor1 / tensor2) or convert to floats first"
+            "input + value * (tensor1 / tensor2).trunc() or convert to floats first"
         )
     return _rounded_once(
         lambda a, b, c: add(a, div(b, c), alpha=value), input, tensor1, tensor2
@@ -471,6 +477,7 @@ def trunc(input: Tensor) -> Tensor:
 
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest whole number, ties to even; or that many decimals."""
+    decimals = as_int("round", decimals, "decimals")
     if decimals == 0 or input.dtype.kind != FLOAT:
         return _rounding(_E.ROUND, input)
     scale = math.pow(10.0, math.fabs(decimals))

@@ -16,7 +16,7 @@ from dlgrad.core.composing import by_precision, polynomial, whole
 from dlgrad.core.tape import ROWS, Derivative, Entry, Row
 from dlgrad.lazy.ops import ElementwiseOps
 from dlgrad.operators.comparison import eq, gt, lt
-from dlgrad.operators.elementwise import exp, mul, neg
+from dlgrad.operators.elementwise import exp, mul, neg, odd
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
@@ -87,11 +87,7 @@ def _erfcx(x: Tensor) -> Tensor:
 @autocasts
 def erfinv(input: Tensor) -> Tensor:
     """The number whose error function is `input`; NaN outside [-1, 1]."""
-    return whole("erfinv", lambda x: _like(_inverse(abs(x), 1 - abs(x)), x), input)
-
-
-def _like(size: Tensor, x: Tensor) -> Tensor:
-    return where(lt(x, 0), -size, size)
+    return whole("erfinv", lambda x: odd(_inverse(abs(x), 1 - abs(x)), x), input)
 
 
 def _inverse(p: Tensor, q: Tensor) -> Tensor:

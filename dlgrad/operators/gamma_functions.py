@@ -15,7 +15,7 @@ from dlgrad.core.base import is_tensor
 from dlgrad.core.composing import as_float, by_precision, need_tensor, polynomial, whole
 from dlgrad.core.tape import ROWS, Derivative, Row
 from dlgrad.operators.comparison import eq, ge, gt, isinf, lt
-from dlgrad.operators.elementwise import mul, neg
+from dlgrad.operators.elementwise import mul, neg, odd
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
@@ -122,7 +122,7 @@ def _cotangent(turns: Tensor) -> Tensor:
     size = abs(turns)
     far = ((0.5 - size) * math.pi).tan()
     value = where(lt(size, 0.25), 1 / (size * math.pi).tan(), far)
-    return where(lt(turns, 0), -value, value)
+    return odd(value, turns)
 
 
 def polygamma(n: int, input: Tensor) -> Tensor:

@@ -162,11 +162,11 @@ def column_stack(tensors: Sequence[Tensor]) -> Tensor:
 def block_diag(*tensors: Tensor) -> Tensor:
     """A matrix with the given matrices along its diagonal, zeros elsewhere; vectors are rows."""
     if not tensors:
-        raise RuntimeError("torch.block_diag: expected a non-empty TensorList")
+        raise RuntimeError("block_diag(): expected a non-empty TensorList")
     for i, tensor in enumerate(_checked("block_diag", tensors)):
         if tensor.ndim > 2:
             raise ShapeError(
-                "torch.block_diag: Input tensors must have 2 or fewer dimensions. Input "
+                "block_diag(): Input tensors must have 2 or fewer dimensions. Input "
                 f"{i} has {tensor.ndim} dimensions"
             )
     blocks = [_at_least_2d(tensor) for tensor in tensors]
@@ -220,16 +220,16 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     vectors = _checked("meshgrid", given)
     if indexing not in ("ij", "xy"):
         raise RuntimeError(
-            f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
+            f'meshgrid(): indexing must be one of "xy" or "ij", but received: {indexing}'
         )
     for vector in vectors:
         if vector.ndim > 1:
             raise ShapeError(
-                f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: "
+                f"meshgrid(): Expected 0D or 1D tensor in the tensor list but got: "
                 f"{list(vector._shape)}"
             )
         if vector.dtype is not vectors[0].dtype:
-            raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype")
+            raise RuntimeError("meshgrid() expects all tensors to have the same dtype")
     same_device(vectors)
     sizes = tuple(vector.numel() for vector in vectors)
     grids = []

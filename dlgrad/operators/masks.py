@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dlgrad.core import apply
-from dlgrad.core.apply import where
-from dlgrad.core.base import is_tensor
-from dlgrad.dtype import BOOL
+from dlgrad.core.apply import counting, filled, scan, where
+from dlgrad.core.base import is_tensor, node_of
+from dlgrad.core.dims import as_int
+from dlgrad.dtype import BOOL, int64
 from dlgrad.errors import DTypeError
+from dlgrad.lazy.ops import ReduceOps
 from dlgrad.lazy.shape import broadcast_shapes
 from dlgrad.operators.gathers import along
 from dlgrad.operators.joining import stack
@@ -36,6 +38,27 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     if not positions:
         return numbers.new_zeros((numbers.numel(), 0))
     return stack(positions, 1)
+
+
+def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
+    """The first `size` rows of `nonzero(input)`, or those that there are and then `fill_value`.
+
+    The size of the result does not depend on numbers, so nothing is computed at the call.
+    """
+    size = as_int("nonzero_static", size, "size")
+    fill = as_int("nonzero_static", fill_value, "fill_value")
+    if size < 0:
+        raise RuntimeError(f"nonzero_static: 'size' must be a non-negative integer, got {size}")
+    flat = input.reshape(-1)
+    device = node_of(flat).device
+    rows = filled(-1, int64, (size,), device)
+    if size and flat.numel():
+        holds = flat if flat.dtype.kind == BOOL else flat != 0
+        place = scan(ReduceOps.SUM, holds.long(), 0) - 1
+        place = where(holds & (place < size), place, -1)
+        rows = apply.scatter(rows, counting(0, int64, flat._shape, device), place, along(1, 0))
+    positions = [where(rows < 0, fill, at) for at in positions_of(rows, input._shape)]
+    return stack(positions, 1) if positions else rows.new_zeros((size, 0))
 
 
 def argwhere(input: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from dlgrad.core.base import (
     requires_grad,
     view_of,
 )
-from dlgrad.core.dims import as_sizes, sizes_given, wrap_dim, wrap_dims
+from dlgrad.core.dims import as_int, as_sizes, sizes_given, wrap_dim, wrap_dims
 from dlgrad.core.tape import record
 from dlgrad.dtype import DType
 from dlgrad.errors import ShapeError
@@ -258,10 +258,10 @@ def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
     if not input._shape:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     dim = wrap_dim(dim, input.ndim)
-    size = input._shape[dim]
+    size, length = input._shape[dim], as_int("narrow", length, "length")
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
-    first = _as_index(start) if is_tensor(start) else int(start)
+    first = _as_index(start) if is_tensor(start) else as_int("narrow", start, "start")
     if not -size <= first <= size:
         raise IndexError(
             f"start out of range (expected to be in range of [{-size}, {size}], but got {first})"
@@ -289,7 +289,7 @@ def checked_index(input: Tensor, dim: int, index: int) -> tuple[int, int]:
     if not input._shape:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
     dim = wrap_dim(dim, input.ndim)
-    size = input._shape[dim]
+    size, index = input._shape[dim], as_int("select", index, "index")
     if not -size <= index < size:
         raise IndexError(
             f"select(): index {index} out of range for tensor of size {list(input._shape)} at "
@@ -301,6 +301,7 @@ def checked_index(input: Tensor, dim: int, index: int) -> tuple[int, int]:
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """The diagonal of dimensions `dim1` and `dim2`, as the last dimension."""
     first, second = diagonal_dims(input, dim1, dim2)
+    offset = as_int("diagonal", offset, "offset")
     return move_by(input, lambda old: diagonal_view(old, offset, first, second), "diagonal")
 
 

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 from dlgrad.core import apply
 from dlgrad.core.apply import counting, filled, scan, where
 from dlgrad.core.base import TensorBase, is_tensor, node_of
-from dlgrad.core.dims import wrap_dim
-from dlgrad.dtype import FLOAT, float64, int64
-from dlgrad.errors import ShapeError
+from dlgrad.core.dims import as_int, as_sizes, wrap_dim
+from dlgrad.dtype import BOOL, FLOAT, float64, int64
+from dlgrad.errors import DTypeError, ShapeError
 from dlgrad.lazy.ops import ReduceOps
 from dlgrad.operators.comparison import eq, isnan
 from dlgrad.operators.gathers import along
 from dlgrad.operators.places import can_look, extremes
-from dlgrad.operators.sorting import Sorted, argsort, sort, taken
+from dlgrad.operators.reductions import ValuesIndices
+from dlgrad.operators.sorting import argsort, sort, taken
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
@@ -29,22 +30,22 @@ _R = ReduceOps
 # Ranks ----------------------------------------------------------------------------------------
 
 
-def _without_dim(pair: Sorted, dim: int, keepdim: bool) -> Sorted:
+def _without_dim(pair: ValuesIndices, dim: int, keepdim: bool) -> ValuesIndices:
     if keepdim or not pair.values.ndim:
         return pair
-    return Sorted(pair.values.squeeze(dim), pair.indices.squeeze(dim))
+    return ValuesIndices(pair.values.squeeze(dim), pair.indices.squeeze(dim))
 
 
-def _at_rank(input: Tensor, order: Tensor, rank: Tensor, dim: int) -> Sorted:
+def _at_rank(input: Tensor, order: Tensor, rank: Tensor, dim: int) -> ValuesIndices:
     """The elements of rank `rank` (size 1 along `dim`), by the `order` of an argsort."""
     indices = apply.gather(order, rank, along(order.ndim, dim))
-    return Sorted(taken(input, indices, dim), indices)
+    return ValuesIndices(taken(input, indices, dim), indices)
 
 
-def _median(input: Tensor, dim: int, keepdim: bool, skips_nan: bool) -> Sorted:
+def _median(input: Tensor, dim: int, keepdim: bool, skips_nan: bool) -> ValuesIndices:
     dim = wrap_dim(dim, input.ndim)
     if not input.ndim:
-        return Sorted(input.clone(), argsort(input))
+        return ValuesIndices(input.clone(), argsort(input))
     size = input._shape[dim]
     if not size:
         raise IndexError(
@@ -84,11 +85,11 @@ def _median_of(input: Tensor, dim: int | None, keepdim: bool, skips_nan: bool) -
     return _median(input.reshape(-1), 0, False, skips_nan).values
 
 
-def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Sorted:
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     """The most frequent value along `dim` (of several the smallest), and its last place."""
     dim = wrap_dim(dim, input.ndim)
     if not input.ndim:
-        return Sorted(input.clone(), argsort(input))
+        return ValuesIndices(input.clone(), argsort(input))
     if not input._shape[dim]:
         raise IndexError(f"mode(): Expected reduction dim {dim} to have non-zero size")
     ordered, order = sort(input, dim)
@@ -210,6 +211,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     """
     if input.ndim != 1 or input.dtype.kind == FLOAT:
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    minlength = as_int("bincount", minlength, "minlength")
     if minlength < 0:
         raise RuntimeError(f"minlength should be >= 0, but got {minlength}")
     if weights is not None and weights._shape != input._shape:
@@ -237,6 +239,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
 
     With min = max = 0 the range is that of the elements.
     """
+    bins = as_int("histc", bins, "bins")
     if bins <= 0:
         raise RuntimeError(f"histc(): bins must be > 0, but got {bins}")
     if max < min:
@@ -259,12 +262,19 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
 
 
 def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
-    """The positions along the dimensions of `shape` of elements with row-major numbers."""
-    sizes = (shape,) if isinstance(shape, int) else tuple(int(size) for size in shape)
+    """The positions along the dimensions of `shape` of elements with row-major numbers, int64."""
+    sizes = as_sizes((shape,))
     if not isinstance(indices, TensorBase):
         raise TypeError("unravel_index(): 'indices' should be a tensor of ints")
-    if indices.dtype.kind == FLOAT:
-        raise ValueError(f"expected 'indices' to be integer dtype, but got {indices.dtype!r}")
+    if indices.dtype.kind in (FLOAT, BOOL):
+        raise DTypeError(f"expected 'indices' to be integer dtype, but got {indices.dtype!r}")
+    if min(sizes, default=0) < 0:
+        raise ValueError(f"'shape' cannot have negative values, but got {sizes}")
+    indices = indices.long()
+    if 0 in sizes:
+        if indices.numel():
+            raise RuntimeError(f"unravel_index(): a tensor of shape {sizes} has no elements")
+        return (indices,) * len(sizes)
     found = []
     step = math.prod(sizes)
     for size in sizes:

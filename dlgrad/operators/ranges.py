@@ -12,6 +12,7 @@ from dlgrad.core.apply import as_number, counting, where
 from dlgrad.core.base import Number, is_tensor
 from dlgrad.core.creation import check_dtype
 from dlgrad.core.device_type import DeviceLike, resolve_device
+from dlgrad.core.dims import as_int
 from dlgrad.dtype import BOOL, FLOAT, DType, float64, get_default_dtype, int64
 from dlgrad.operators.elementwise import pow_of
 
@@ -133,7 +134,8 @@ def eye(
 ) -> Tensor:  # fmt: skip
     """A matrix of n rows and m columns (n) with ones on its diagonal."""
     check_dtype(dtype)
-    shape, place = (n, n if m is None else m), resolve_device(device)
+    shape = (as_int("eye", n, "n"), as_int("eye", n if m is None else m, "m"))
+    place = resolve_device(device)
     for size, name in zip(shape, "nm", strict=True):
         if size < 0:
             raise RuntimeError(f"{name} must be greater or equal to 0, got {size}")

@@ -29,7 +29,7 @@ Dims = int | Sequence[int] | None
 
 
 class ValuesIndices(NamedTuple):
-    """The extreme values along a dimension and where they are."""
+    """Values along a dimension (the extreme, sorted, or of a rank) and where they stand."""
 
     values: Tensor
     indices: Tensor

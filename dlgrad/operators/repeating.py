@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlgrad.core.apply import copy, read_view
-from dlgrad.core.dims import as_sizes, sizes_given, wrap_dim, wrap_dims
+from dlgrad.core.dims import as_int, as_sizes, sizes_given, wrap_dim, wrap_dims
 from dlgrad.core.gradients import reduce_to_shape
 from dlgrad.errors import ShapeError
 from dlgrad.lazy.shape import View
@@ -121,7 +121,7 @@ def roll(
 
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """A copy turned by k quarter turns in the plane of two `dims`, from the first to the second."""
-    plane = as_sizes((dims,))
+    plane, k = as_sizes((dims,)), as_int("rot90", k, "k")
     if len(plane) != 2:
         raise RuntimeError(
             f"expected total rotation dims == 2, but got dims = {len(plane)}"

@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from dlgrad.core.apply import as_number, cast, filled
+from dlgrad.core.apply import as_number, cast
 from dlgrad.core.base import Number, is_tensor, node_of
 from dlgrad.core.device_type import DeviceLike
-from dlgrad.core.tape import ROWS, Derivative, Entry, Row, record
+from dlgrad.core.gradients import zeros_of
+from dlgrad.core.host import known_numbers
+from dlgrad.core.tape import ROWS, Derivative, Row, record
 from dlgrad.dtype import BOOL, FLOAT, DType, float32, float64, get_default_dtype
 from dlgrad.errors import DTypeError
 from dlgrad.lazy.shape import Shape, broadcast_shapes
-from dlgrad.neural.losses import known_numbers
 from dlgrad.operators.indexing import assign
 from dlgrad.random import (
     Generator,
@@ -34,12 +35,8 @@ if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
 
-def _no_slope(g: Tensor, e: Entry) -> Tensor:
-    return filled(0, g.dtype, g._shape, node_of(g).device)
-
-
 # What is drawn does not change when a parameter is moved a little, as in PyTorch.
-_ZERO = Derivative("", _no_slope)
+_ZERO = Derivative("", lambda g, e: zeros_of(g))
 ROWS["normal"] = Row("Normal", _ZERO, _ZERO)
 ROWS["bernoulli"] = Row("Bernoulli", _ZERO)
 

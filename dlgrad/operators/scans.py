@@ -5,31 +5,25 @@ Floor 6.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dlgrad.core import apply
-from dlgrad.core.apply import counting, scan, where
+from dlgrad.core.apply import cast, counting, scan, where
 from dlgrad.core.autocasting import autocasts
 from dlgrad.core.base import node_of
-from dlgrad.core.composing import paused
+from dlgrad.core.composing import paused, widened
 from dlgrad.core.dims import wrap_dim
 from dlgrad.dtype import BOOL, FLOAT, DType, int64
 from dlgrad.lazy.ops import ReduceOps
 from dlgrad.operators.comparison import eq, ne
 from dlgrad.operators.gathers import along
 from dlgrad.operators.joining import cat
+from dlgrad.operators.reductions import ValuesIndices
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
 _R = ReduceOps
-
-
-class CumulativeMax(NamedTuple):
-    """What cummax and cummin return."""
-
-    values: Tensor
-    indices: Tensor
 
 
 def _accumulated(op: ReduceOps, input: Tensor, dim: int, dtype: DType | None) -> Tensor:
@@ -66,12 +60,12 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     return scan("logsumexp", input, dim)
 
 
-def _extreme(op: ReduceOps, input: Tensor, dim: int) -> CumulativeMax:
+def _extreme(op: ReduceOps, input: Tensor, dim: int) -> ValuesIndices:
     """Values and the last place where each of them stands; NaN counts as extreme."""
     dim = wrap_dim(dim, input.ndim)
     device = node_of(input).device
     if not input.ndim or not input.numel():
-        return CumulativeMax(
+        return ValuesIndices(
             input.clone(), apply.filled(0, int64, input._shape, device)
         )
     with paused():
@@ -82,16 +76,16 @@ def _extreme(op: ReduceOps, input: Tensor, dim: int) -> CumulativeMax:
         place = counting(dim, int64, input._shape, device)
         indices = scan(_R.MAX, where(hit, place, 0), dim)
     if input.dtype.kind == BOOL:
-        return CumulativeMax(so_far, indices)
-    return CumulativeMax(apply.gather(input, indices, along(input.ndim, dim)), indices)
+        return ValuesIndices(so_far, indices)
+    return ValuesIndices(apply.gather(input, indices, along(input.ndim, dim)), indices)
 
 
-def cummax(input: Tensor, dim: int) -> CumulativeMax:
+def cummax(input: Tensor, dim: int) -> ValuesIndices:
     """The largest element so far along `dim`, and its place (of equal ones the last)."""
     return _extreme(_R.MAX, input, dim)
 
 
-def cummin(input: Tensor, dim: int) -> CumulativeMax:
+def cummin(input: Tensor, dim: int) -> ValuesIndices:
     """The smallest element so far along `dim`, and its place (of equal ones the last)."""
     return _extreme(_R.MIN, input, dim)
 
@@ -113,11 +107,13 @@ def diff(
         return input.clone()
     parts = [part for part in (prepend, input, append) if part is not None]
     x = cat(parts, dim) if len(parts) > 1 else input
+    kind = x.dtype
+    x = widened(x)  # half types are rounded once
     for _ in range(min(n, x._shape[dim])):
         length = max(x._shape[dim] - 1, 0)
         after, before = x.narrow(dim, 1, length), x.narrow(dim, 0, length)
         x = after ^ before if x.dtype.kind == BOOL else after - before
-    return x
+    return cast(x, kind)
 
 
 def trapezoid(

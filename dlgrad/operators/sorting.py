@@ -5,29 +5,23 @@ Floor 6.  Every sort is stable, and NaN counts as the largest number.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dlgrad.core import apply
 from dlgrad.core.apply import as_number, filled, where
 from dlgrad.core.base import is_tensor, node_of
-from dlgrad.core.dims import wrap_dim
+from dlgrad.core.dims import as_int, wrap_dim
 from dlgrad.dtype import FLOAT, int32, int64
 from dlgrad.errors import ShapeError
 from dlgrad.operators.comparison import le, lt, ne
 from dlgrad.operators.gathers import along, select_rows
 from dlgrad.operators.joining import cat
 from dlgrad.operators.places import found_elements, none_of
+from dlgrad.operators.reductions import ValuesIndices
 from dlgrad.operators.scans import cumsum
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
-
-
-class Sorted(NamedTuple):
-    """Values along a dimension and the places they came from."""
-
-    values: Tensor
-    indices: Tensor
 
 
 def taken(input: Tensor, indices: Tensor, dim: int) -> Tensor:
@@ -49,13 +43,13 @@ def argsort(
 
 def sort(
     input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = True
-) -> Sorted:
+) -> ValuesIndices:
     """`input` in order along `dim`, and where each element was; stable whether asked or not."""
     dim = wrap_dim(dim, input.ndim)
     indices = argsort(input, dim, descending)
     if not input.ndim:
-        return Sorted(input.clone(), indices)
-    return Sorted(taken(input, indices, dim), indices)
+        return ValuesIndices(input.clone(), indices)
+    return ValuesIndices(taken(input, indices, dim), indices)
 
 
 def msort(input: Tensor) -> Tensor:
@@ -65,33 +59,33 @@ def msort(input: Tensor) -> Tensor:
 
 def topk(
     input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
-) -> Sorted:
+) -> ValuesIndices:
     """The `k` largest (or smallest) elements along `dim`, in order, and their places."""
     dim = wrap_dim(dim, input.ndim)
-    size = input._shape[dim] if input.ndim else 1
+    size, k = input._shape[dim] if input.ndim else 1, as_int("topk", k, "k")
     if not 0 <= k <= size:
         raise RuntimeError(
             f"selected index k out of range: k={k} of {size} elements along dim {dim}"
         )
     if not input.ndim:
-        return Sorted(input.clone(), argsort(input))
+        return ValuesIndices(input.clone(), argsort(input))
     indices = argsort(input, dim, largest).narrow(dim, 0, k).contiguous()
-    return Sorted(taken(input, indices, dim), indices)
+    return ValuesIndices(taken(input, indices, dim), indices)
 
 
-def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Sorted:
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     """The `k`-th smallest element (from 1) along `dim`, and its place."""
     dim = wrap_dim(dim, input.ndim)
     size = input._shape[dim] if input.ndim else 1
     if not 1 <= k <= size:
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {dim}")
     if not input.ndim:
-        return Sorted(input.clone(), argsort(input))
+        return ValuesIndices(input.clone(), argsort(input))
     indices = argsort(input, dim).narrow(dim, k - 1, 1).contiguous()
     values = taken(input, indices, dim)
     if keepdim:
-        return Sorted(values, indices)
-    return Sorted(values.squeeze(dim), indices.squeeze(dim))
+        return ValuesIndices(values, indices)
+    return ValuesIndices(values.squeeze(dim), indices.squeeze(dim))
 
 
 # What differs ---------------------------------------------------------------------------------

@@ -144,12 +144,12 @@ def _split_evenly(
     if input.ndim < least:
         plural = "s" if least > 1 else ""
         raise RuntimeError(
-            f"torch.{name} requires a tensor with at least {least} dimension{plural}, but got a "
+            f"{name}() requires a tensor with at least {least} dimension{plural}, but got a "
             f"tensor with {input.ndim} dimensions!"
         )
     if isinstance(places, int) and (places <= 0 or input._shape[dim] % places):
         raise RuntimeError(
-            f"torch.{name} attempted to split along dimension {dim}, but the size of the "
+            f"{name}() attempted to split along dimension {dim}, but the size of the "
             f"dimension {input._shape[dim]} is not divisible by the split_size {places}!"
         )
     return tensor_split(input, places, dim)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dlgrad.core.composing import as_float, need_tensor
+from dlgrad.core.dims import as_int
 from dlgrad.errors import ShapeError
 from dlgrad.matrix.linear import matmul
 from dlgrad.operators.elementwise import clamp, div
@@ -33,6 +34,7 @@ def cov(
         raise ShapeError(
             f"cov(): expected input to have two or fewer dimensions but got {input.ndim} dimensions"
         )
+    correction = as_int("cov", correction, "correction")
     x = as_float(input)
     x = x.reshape(1, -1) if x.ndim < 2 else x
     weights = _weights(x._shape[1], fweights, aweights)

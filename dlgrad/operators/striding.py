@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dlgrad.core.apply import cast, move, same_device, update
 from dlgrad.core.base import TensorBase, view_of
-from dlgrad.core.dims import as_sizes, wrap_dim
+from dlgrad.core.dims import as_int, as_sizes, wrap_dim
 from dlgrad.errors import ShapeError
 from dlgrad.lazy.shape import Layouts, View
 from dlgrad.operators.movement import checked_index, diagonal_dims, diagonal_view, move_by
@@ -29,7 +29,9 @@ def as_strided(
     """
     shape, strides = as_sizes((size,)), as_sizes((stride,))
     before = view_of(input)
-    offset = before.offset if storage_offset is None else storage_offset
+    offset = before.offset
+    if storage_offset is not None:
+        offset = as_int("as_strided", storage_offset, "storage_offset")
     if len(shape) != len(strides):
         raise RuntimeError("mismatch in length of strides and shape")
     if min(strides, default=0) < 0:
@@ -123,6 +125,7 @@ def diagonal_scatter(
 ) -> Tensor:
     """A copy of `input` with `src` on the diagonal of dimensions `dim1` and `dim2`."""
     first, second = diagonal_dims(input, dim1, dim2)
+    offset = as_int("diagonal_scatter", offset, "offset")
     inside = diagonal_view(View.contiguous(input._shape), offset, first, second)
     return _written("diagonal_scatter", input, src, inside)
 
@@ -132,9 +135,12 @@ def as_strided_scatter(
     storage_offset: int | None = None,
 ) -> Tensor:  # fmt: skip
     """A copy of the contiguous `input` with `src` at the places of `as_strided` of the copy."""
-    inside = View(as_sizes((size,)), as_sizes((stride,)), storage_offset or 0)
+    offset = as_int("as_strided_scatter", storage_offset or 0, "storage_offset")
+    inside = View(as_sizes((size,)), as_sizes((stride,)), offset)
+    if len(inside.shape) != len(inside.strides):
+        raise RuntimeError("mismatch in length of strides and shape")
     low, high = inside.span
-    if low < 0 or high >= input.numel() or len(inside.shape) != len(inside.strides):
+    if low < 0 or high >= input.numel() or min(inside.shape, default=0) < 0:
         raise RuntimeError(
             f"as_strided_scatter: sizes {list(inside.shape)}, strides {list(inside.strides)}, "
             f"storage offset {inside.offset} lead outside of the {input.numel()} elements"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dlgrad.core.apply import copy, counting, embed, where
 from dlgrad.core.base import node_of
 from dlgrad.core.device_type import DeviceLike, resolve_device
-from dlgrad.core.dims import check_count, wrap_dim
+from dlgrad.core.dims import as_int, check_count, wrap_dim
 from dlgrad.core.host import from_numbers
 from dlgrad.dtype import DType, int32, int64
 from dlgrad.errors import DTypeError, ShapeError
@@ -27,6 +27,7 @@ def _triangle(input: Tensor, diagonal: int, upper: bool) -> Tensor:
     if input.ndim < 2:
         name = "triu" if upper else "tril"
         raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
+    diagonal = as_int("triu" if upper else "tril", diagonal, "diagonal")
     device = node_of(input).device
     matrix = input._shape[-2:]
     across = counting(1, int64, matrix, device) - counting(0, int64, matrix, device)
@@ -47,7 +48,7 @@ def tril_indices(
     row: int, col: int, offset: int = 0, *, dtype: DType = int64, device: DeviceLike = None
 ) -> Tensor:
     """The places of the lower triangle: a row of row numbers above a row of column numbers."""
-    _check_indices("tril_indices", row, col, dtype)
+    _check_indices("tril_indices", row, col, offset, dtype)
     places = [(i, j) for i in range(row) for j in range(max(min(col, i + offset + 1), 0))]
     return _places(places, dtype, device)
 
@@ -56,12 +57,14 @@ def triu_indices(
     row: int, col: int, offset: int = 0, *, dtype: DType = int64, device: DeviceLike = None
 ) -> Tensor:
     """The places of the upper triangle: a row of row numbers above a row of column numbers."""
-    _check_indices("triu_indices", row, col, dtype)
+    _check_indices("triu_indices", row, col, offset, dtype)
     places = [(i, j) for i in range(row) for j in range(max(i + offset, 0), col)]
     return _places(places, dtype, device)
 
 
-def _check_indices(name: str, row: int, col: int, dtype: DType) -> None:
+def _check_indices(name: str, row: int, col: int, offset: int, dtype: DType) -> None:
+    for number, argument in ((row, "row"), (col, "col"), (offset, "offset")):
+        as_int(name, number, argument)
     if row < 0 or col < 0:
         raise RuntimeError(f"{name}: row and col must be non-negative, got {row} and {col}")
     if dtype not in (int32, int64):
@@ -91,7 +94,7 @@ def diagflat(input: Tensor, offset: int = 0) -> Tensor:
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """Square matrices in dimensions `dim1` and `dim2` of the result, whose diagonals are the
     vectors along the last dimension of `input`; zeros elsewhere."""
-    ndim = input.ndim + 1
+    ndim, offset = input.ndim + 1, as_int("diag_embed", offset, "offset")
     first, second = wrap_dim(dim1, ndim), wrap_dim(dim2, ndim)
     if not input._shape:
         raise RuntimeError("diag_embed() expects at least one dimension, got a 0-dim tensor")

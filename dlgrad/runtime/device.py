@@ -156,14 +156,23 @@ class Buffer:
         """Copies the bytes of `data` into the buffer from byte `offset`."""
         if _hooks.transfer is not None:
             _hooks.transfer("a tensor was made from Python data")
+        self._check_range(offset, data)
         if len(data):
             with span("copy in", "copy"):
                 self.backend.copy_in(self.address, offset, data)
+
+    def _check_range(self, offset: int, data: memoryview) -> None:
+        if not 0 <= offset <= self.nbytes - data.nbytes:
+            raise RuntimeError(
+                f"{data.nbytes} bytes from byte {offset} on are not all in the {self.nbytes} bytes "
+                "of this memory"
+            )
 
     def copy_out(self, data: memoryview, offset: int = 0) -> None:
         """Copies bytes from `offset` into `data`, as many as it holds."""
         if _hooks.transfer is not None:
             _hooks.transfer("the numbers of a tensor were asked for")
+        self._check_range(offset, data)
         if len(data):
             with span("copy out", "copy"):
                 self.backend.copy_out(self.address, offset, data)

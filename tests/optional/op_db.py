@@ -11,6 +11,10 @@ prints a row for each operator: how many samples agree in value, shape and dtype
 - `methods`: the method and the in-place method of the same name, and the aliases,
 - `errors`: the bad inputs of the database, which must raise.
 
+A value agrees within PyTorch's tolerances of its dtype with PyTorch's result, or with the same
+computed in double precision; or where its largest error against the latter is no larger than
+that of PyTorch's own result.
+
 Samples with what dlgrad leaves out are counted by reason.  Every operator runs in a process of
 its own, so a crash is one row.  An operator whose counts are complete in every part agrees.
 """
@@ -121,13 +125,18 @@ def gradient(op: Any, call: Callable[..., Any], sample: Any, device: str | None)
             allow_unused=True,
         )  # fmt: skip
 
+    wrong = table.WRONG_GRADIENTS.get(op.name, set())
     for place, (a, b) in enumerate(zip(expected, got, strict=True)):
+        if place in wrong:
+            continue
         if a is None or b is None:
             zero = all(x is None or not x.detach().abs().sum().item() for x in (a, b))
             if not zero:
                 raise Mismatch(f"source {place}: gradient {b is not None}, expected the other")
             continue
         compare(op.name, a, b, lambda place=place: exact()[place])  # type: ignore[misc]
+    if wrong:
+        raise Skip("PyTorch's gradient is wrong")
 
 
 def in_place(op: Any, sample: Any, device: str | None) -> None:

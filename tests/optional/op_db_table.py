@@ -226,14 +226,18 @@ TIES = {"argsort", "kthvalue", "median", "mode", "nanmedian", "sort", "topk"}
 # Functions with poles, where dlgrad gives an infinity and PyTorch a number above 1e10.
 POLES = {"polygamma", "special.polygamma"}
 
+# Sources (by number) whose gradient PyTorch gets wrong, so that it is not compared.  That of the
+# input of as_strided_scatter is ones where the other tensor overwrites it and zeros elsewhere:
+# finite differences in double precision, and so `torch.autograd.gradcheck`, give the opposite.
+WRONG_GRADIENTS = {"as_strided_scatter": {0}}
+
 # (relative, absolute) tolerance in float32 where sums of many products round in another order.
 TOLERANCES = {
-    "nn.functional.conv": (1e-4, 1e-4),
-    "nn.functional.ctc_loss": (1e-4, 1e-4),
+    "nn.functional.conv3d": (1e-4, 1e-4),
+    "nn.functional.conv_transpose3d": (1e-4, 1e-4),
     "nn.functional.multi_head_attention_forward": (1e-4, 1e-4),
     "nn.functional.scaled_dot_product_attention": (1e-4, 1e-4),
-    "linalg.": (1e-4, 1e-4),
-    "svd": (1e-4, 1e-4),
+    "linalg.pinv": (1e-4, 1e-4),
     "cdist": (1e-4, 1e-4),
 }
 
