@@ -281,3 +281,25 @@ def test_covariances() -> None:
     assert dlgrad.cov(x, fweights=often).tolist() == [[2, -2], [-2, 2]]
     with pytest.raises(RuntimeError, match="cannot be negative"):
         dlgrad.cov(x, fweights=-often)
+
+
+def test_numbers_that_an_integer_type_cannot_hold():
+    """Arithmetic wraps round, comparisons are exact, and what writes the number refuses it."""
+    x = dlgrad.tensor([100, -100], dtype=dlgrad.int8)
+    large = dlgrad.tensor([2**64 - 1, 5], dtype=dlgrad.uint64)
+    assert (x + 300).tolist() == [-112, -56]
+    assert (x >= 300).tolist() == [False, False] and (x != 44 + 256).tolist() == [True, True]
+    assert (x > -200).tolist() == [True, True] and (large >= -1).tolist() == [True, True]
+    refused = [
+        lambda: x.fill_(300), lambda: x.clamp(max=300), lambda: dlgrad.where(x > 0, x, 300),
+        lambda: x.masked_fill(x > 0, -300), lambda: x.__setitem__(0, 300),
+        lambda: dlgrad.full((2,), math.nan, dtype=dlgrad.int8),
+    ]  # fmt: skip
+    for call in refused:
+        with pytest.raises(RuntimeError, match="without overflow"):
+            call()
+    with pytest.raises(OverflowError, match="too big"):
+        x.long() + 2**70
+    with pytest.raises(OverflowError, match="too big"):
+        dlgrad.ge(x.long(), 2**70)
+    assert x.tolist() == [100, -100]

@@ -335,8 +335,8 @@ class Runtime:
             self._check_open()
         slot_array = array("Q", slots)
         slots_at = slot_array.buffer_info()[0]
-        scalar_array = array("d", scalars)
-        scalars_at = scalar_array.buffer_info()[0]
+        scalar_array = array("d", scalars) if scalars else None
+        scalars_at = 0 if scalar_array is None else scalar_array.buffer_info()[0]
         for first, count in prepared.segments:
             if self._run(first, count, slots_at, scalars_at, threads, None):
                 raise MemoryError("there is no memory for the addresses of a kernel")

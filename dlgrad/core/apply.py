@@ -25,10 +25,14 @@ from dlgrad.core.tape import record
 from dlgrad.dtype import (
     BOOL,
     FLOAT,
+    SIGNED,
+    UNSIGNED,
     DType,
     bool_,
     combine_categories,
     float32,
+    float64,
+    int64,
     promote_types,
     scalar_dtype,
 )
@@ -91,11 +95,23 @@ def fit_number(value: Number, dtype: DType) -> Number:
     number_int = int(value)
     if dtype.min <= number_int <= dtype.max:
         return number_int
+    if not -(2**63) <= number_int < 2**64:
+        raise OverflowError(f"int too big to convert: {number_int} has more than 64 bits")
     bits = 8 * dtype.itemsize
     number_int &= (1 << bits) - 1
     if dtype.is_signed and number_int >> (bits - 1):
         number_int -= 1 << bits
     return number_int
+
+
+def exact(value: Number, dtype: DType) -> Number:
+    """`value`; RuntimeError where the integer type `dtype` cannot hold it.
+
+    As in PyTorch, unsigned types take negative numbers of their size: 255 is -1.
+    """
+    if dtype.is_integer and not -dtype.max - 1 <= value <= dtype.max:
+        raise RuntimeError(f"value {value} cannot be converted to type {dtype!r} without overflow")
+    return value
 
 
 def constant(value: Number, dtype: DType, shape: Shape, device: str) -> Node:
@@ -224,6 +240,8 @@ def binary(op: ElementwiseOps, a: Any, b: Any, result: DType | None = None) -> T
         dtype = result
     if dtype.kind == BOOL and not OPS[op].bools:
         refuse_bool(op)
+    if result is bool_ and len(sources) == 1 and dtype.kind in (SIGNED, UNSIGNED):
+        dtype = comparable(b if isinstance(a, TensorBase) else a, dtype)
     if isinstance(a, TensorBase):
         node_a = node_as(a, dtype, shape)
     else:
@@ -244,6 +262,13 @@ def binary(op: ElementwiseOps, a: Any, b: Any, result: DType | None = None) -> T
         second = b if isinstance(b, TensorBase) else make(constant(b, dtype, (), device))
         return finish(op, None, node, (first, second))
     return make(node, 1 + pending_depth(sources[0]._storage))
+
+
+def comparable(number: Number, dtype: DType) -> DType:
+    """The dtype in which a tensor of an integer `dtype` meets a number that it may not hold."""
+    if dtype.min <= number <= dtype.max:
+        return dtype
+    return float64 if dtype.itemsize == 8 and -(2**63) <= number < 2**64 else int64
 
 
 def refuse_bool(op: ElementwiseOps) -> None:
@@ -293,7 +318,7 @@ def where(condition: TensorBase, a: Any, b: Any) -> Tensor:
             nodes.append(node_as(operand, dtype, shape))
             sources.append(operand)
         else:
-            nodes.append(constant(operand, dtype, shape, device))
+            nodes.append(constant(exact(operand, dtype), dtype, shape, device))
             sources.append(condition)  # a stand-in that never wants a gradient
     node = Node(ElementwiseOps.WHERE, tuple(nodes), None, dtype, shape, device)
     return finish(ElementwiseOps.WHERE, None, node, tuple(sources))

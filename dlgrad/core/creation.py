@@ -6,10 +6,9 @@ are the default float type (int64 or bool where the data is) and the default dev
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
-from dlgrad.core.apply import as_number, filled
+from dlgrad.core.apply import as_number, exact, filled
 from dlgrad.core.base import Number, TensorBase, is_tensor, make_view, node_of
 from dlgrad.core.device_type import DeviceLike, resolve_device
 from dlgrad.core.dims import as_sizes
@@ -136,14 +135,7 @@ def _fill(
                 f"Trying to create tensor with negative dimension {size}: {list(shape)}"
             )
     kind = dtype or get_default_dtype()
-    if kind.is_integer and not _fits(value, kind):
-        raise RuntimeError(f"value {value} cannot be converted to type {kind!r} without overflow")
-    return _leaf(filled(value, kind, shape, resolve_device(device)), requires_grad)
-
-
-def _fits(value: Number, dtype: DType) -> bool:
-    """Whether an integer type holds the number; unsigned ones take negative numbers, wrapped."""
-    return math.isfinite(value) and -dtype.max - 1 <= int(value) <= dtype.max
+    return _leaf(filled(exact(value, kind), kind, shape, resolve_device(device)), requires_grad)
 
 
 def zeros(

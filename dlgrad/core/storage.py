@@ -108,10 +108,12 @@ def pending_depth(storage: Storage) -> int:
 def realize(storages: Iterable[Storage]) -> None:
     """Evaluates the contents of all `storages` together, each in the memory it had if it can."""
     pending = [storage for storage in storages if storage.node.op is not _BUFFER]
-    if pending:
-        if any(storage.depth >= TRACED for storage in pending):
+    if not pending:
+        return
+    for storage in pending:
+        if storage.depth >= TRACED:
             raise no_value()
-        engine.realize([storage.node for storage in pending])
+    engine.realize([storage.node for storage in pending])
     for storage in pending:
         storage.buffer = storage.node.arg
         storage.depth = 0

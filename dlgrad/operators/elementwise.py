@@ -15,6 +15,7 @@ from dlgrad.core.apply import (
     as_number,
     binary,
     cast,
+    exact,
     result_dtype,
     unary,
     where,
@@ -23,7 +24,7 @@ from dlgrad.core.autocasting import autocasts
 from dlgrad.core.base import Number, TensorBase, is_tensor
 from dlgrad.core.composing import as_float, composed, need_tensor, paused
 from dlgrad.core.dims import as_int
-from dlgrad.dtype import BOOL, FLOAT, bool_, get_default_dtype
+from dlgrad.dtype import BOOL, FLOAT, DType, bool_, get_default_dtype
 from dlgrad.errors import DTypeError
 from dlgrad.lazy.ops import ElementwiseOps
 from dlgrad.operators.comparison import eq, ge, isnan, le, logical_and, lt, ne, signbit
@@ -267,10 +268,15 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     with paused():
         out = input
         if min is not None:
-            out = binary(_E.MAXIMUM, out, min)
+            out = binary(_E.MAXIMUM, out, _bound(min, out.dtype))
         if max is not None:
-            out = binary(_E.MINIMUM, out, max)
+            out = binary(_E.MINIMUM, out, _bound(max, out.dtype))
     return composed("clamp", out, input, arg=(min, max))
+
+
+def _bound(value: Any, dtype: DType) -> Any:
+    number = as_number(value, "min and max")
+    return exact(number, dtype) if isinstance(number, int) else number
 
 
 def clamp_min(input: Tensor, min: Any) -> Tensor:

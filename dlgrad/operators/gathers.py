@@ -376,5 +376,6 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
             )
         value = apply.cast(value, input.dtype)
     else:
-        value = filled(as_number(value, "value"), input.dtype, (), node_of(input).device)
+        number = apply.exact(as_number(value, "value"), input.dtype)
+        value = filled(number, input.dtype, (), node_of(input).device)
     return where(mask if mask.dtype.name == "bool" else mask != 0, value, input)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dlgrad.core.apply import as_number, constant, node_as, same_device, to_device
+from dlgrad.core.apply import as_number, constant, exact, node_as, same_device, to_device
 from dlgrad.core.base import TensorBase, make, make_view, requires_grad, view_of
 from dlgrad.core.dims import wrap_dim
 from dlgrad.core.later import find
@@ -80,7 +80,7 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
 def assign(target: Tensor, value: Any) -> None:
     """Writes a tensor or a number into `target`, broadcast and converted."""
     if not isinstance(value, TensorBase):
-        number = as_number(value, "value")
+        number = exact(as_number(value, "value"), target.dtype)
         device = target._storage.node.device
         check_writable(target, False)
         write(target, make(constant(number, target.dtype, target._shape, device)), fresh=True)

@@ -171,20 +171,17 @@ def run_alone(node: Node) -> bool:
     Small work is done so often, one operation at a time, that the walk over the graph would
     take most of the time.
     """
-    src = node.src
-    plan = _single.get(single_key(node))
+    leaves: list[Node] = []
+    plan = _single.get(single_key(node, leaves))
     if (
         plan is None
-        or any(source.op is not _BUFFER for source in src)
         or is_timed()
         or current_recorder() is not None
         or (node.owner is not None and (node.holder is None or node.holder.buffer is not None))
     ):
         return False
     memory = Buffer(plan.backend, plan.output_bytes[0])
-    addresses = [source.arg.address for source in src]
-    if len(src) == 2 and src[0] is src[1]:
-        addresses.pop()
+    addresses = [leaf.arg.address for leaf in leaves]
     addresses.append(memory.address)
     if plan.block_bytes:
         block = Buffer(plan.backend, plan.block_bytes)
@@ -194,29 +191,36 @@ def run_alone(node: Node) -> bool:
     return True
 
 
-def single_key(node: Node) -> Any:
-    """What decides the plan of a graph of one operation on memory."""
+def single_key(node: Node, leaves: list[Node]) -> Any:
+    """What decides the plan of one operation on memory or on views of it; None for other graphs.
+
+    The memory goes to `leaves`, in the order of a survey.
+    """
+    if node.op is _BUFFER or not node.src:
+        return None
     parts: list[Any] = [node.op, node.arg, node.dtype, node.shape, node.device, config.OPT.value]
     for source in node.src:
-        parts += (source.dtype, source.shape, source.device)
-    parts.append(len(node.src) == 2 and node.src[0] is node.src[1])
+        leaf = source
+        if source.op is _VIEW:
+            leaf = source.src[0]
+            parts.append(source.arg)
+        if leaf.op is not _BUFFER:
+            return None
+        if leaf not in leaves:
+            leaves.append(leaf)
+        parts += (leaf.dtype, leaf.shape, leaf.device, leaves.index(leaf))
     return tuple(parts)
 
 
 def keep_single(found: Survey, roots: list[Node], plan: Plan) -> None:
     """Remembers a plan for `run_alone`, where it is of that kind."""
-    node = found.order[-1]
-    if (
-        len(roots) == 1
-        and node.op is not _BUFFER
-        and 1 <= len(node.src) <= 2
-        and len(found.order) == len(found.leaves) + 1
-        and plan.in_place == [NEW]
-        and not plan.scalars
-    ):
-        if len(_single) >= MOST_STRUCTURES:
-            _single.clear()
-        _single[single_key(node)] = plan
+    if len(roots) == 1 and plan.in_place == [NEW] and not plan.scalars:
+        leaves: list[Node] = []
+        key = single_key(roots[0], leaves)
+        if key is not None and leaves == found.leaves:
+            if len(_single) >= MOST_STRUCTURES:
+                _single.clear()
+            _single[key] = plan
 
 
 def settle(node: Node, memory: Buffer) -> None:
