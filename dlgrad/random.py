@@ -119,8 +119,11 @@ class Generator:
         self.offset = (self.offset + words) % _LARGEST_OFFSET
 
     def mark(self) -> tuple[int, int, dict[str, int]]:
-        """Where the stream is now, for `rewound`."""
-        drawn = {place: held.drawn for place, held in self._captured.items()}
+        """Where the stream is now, for `rewound`; of captures, only the present one counts."""
+        capture = current_capture()
+        drawn = {
+            place: held.drawn for place, held in self._captured.items() if held.capture is capture
+        }
         return self._seed, self.offset, drawn
 
     @contextmanager
