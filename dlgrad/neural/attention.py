@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from dlgrad.core.apply import counting, where
+from dlgrad.core.apply import copy, counting, where
 from dlgrad.core.autocasting import autocasts
 from dlgrad.core.base import node_of
 from dlgrad.core.composing import widened
@@ -93,7 +93,8 @@ def scaled_dot_product_attention(
         rows, columns = scores._shape[-2:]
         device = node_of(scores).device
         row, column = (counting(dim, int64, (rows, columns), device) for dim in (0, 1))
-        weights = softmax(where(le(column, row), scores, -math.inf), -1)
+        allowed = copy(le(column, row))  # in memory once, not once for each head
+        weights = softmax(where(allowed, scores, -math.inf), -1)
     elif attn_mask is None:
         weights = softmax(scores, -1)
     else:
