@@ -22,6 +22,7 @@ from dlgrad.neural import (
     class_losses,
     convolution,
     folding,
+    fractional_pooling,
     interpolation,
     lookup,
     losses,
@@ -374,6 +375,14 @@ NETWORKS = [
     over("cdist", distances.cdist, (3, 4), (5, 4), tolerance=3e-5),
     over("max_pool2d", lambda x: pooling.max_pool2d(x, 2), (1, 2, 4, 6)),
     over("max_pool2d, overlapping", lambda x: pooling.max_pool2d(x, 3, 2, 1), (1, 2, 5, 6)),
+    over(
+        "fractional_max_pool2d",
+        lambda x: fractional_pooling.fractional_max_pool2d(
+            x, (2, 3), (3, 2), _random_samples=dlgrad.full((1, 2, 2), 0.6, dtype=x.dtype,
+                                                           device=x.device),
+        ),
+        (1, 2, 6, 7),
+    ),
     over("max_pool2d, remainder", lambda x: pooling.max_pool2d(x, 2), (1, 1, 5, 5)),
     over("avg_pool2d", lambda x: pooling.avg_pool2d(x, 2), (1, 2, 4, 6)),
     over("avg_pool2d, overlapping",

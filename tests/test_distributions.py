@@ -10,13 +10,16 @@ import pytest
 import dlgrad
 from dlgrad.distributions import (
     Bernoulli,
+    Binomial,
     Categorical,
     Distribution,
     Exponential,
     Independent,
     Laplace,
     LogNormal,
+    MultivariateNormal,
     Normal,
+    Poisson,
     Uniform,
     kl_divergence,
     register_kl,
@@ -116,6 +119,61 @@ def test_a_bernoulli() -> None:
     assert Bernoulli(logits=0.0).entropy().item() == pytest.approx(math.log(2))
 
 
+@pytest.mark.parametrize("d", [Poisson(3.5), Binomial(9, 0.35), Binomial(9, logits=-0.4)], ids=repr)
+def test_counts(d: Distribution) -> None:
+    k = dlgrad.arange(40 if isinstance(d, Poisson) else 10, dtype=dlgrad.float32)
+    chance = d.log_prob(k).exp()
+    mean = d.mean.item()
+    assert chance.sum().item() == pytest.approx(1, abs=1e-5)
+    assert (chance * k).sum().item() == pytest.approx(mean, rel=1e-4)
+    assert (chance * (k - mean).square()).sum().item() == pytest.approx(d.variance.item(), rel=1e-4)
+    assert chance.argmax().item() == d.mode.item()
+    dlgrad.manual_seed(0)
+    drawn = d.sample((4000,))
+    assert drawn.mean().item() == pytest.approx(mean, abs=0.15)
+    if isinstance(d, Binomial):
+        assert d.enumerate_support().tolist() == k.tolist()
+        expected = -(chance * chance.log()).sum().item()
+        assert d.entropy().item() == pytest.approx(expected, rel=1e-4)
+    wider = d.expand((2, 3))
+    assert wider.sample((4,)).shape == (4, 2, 3)
+
+
+def test_a_normal_vector() -> None:
+    loc = dlgrad.tensor([0.5, -1.0], dtype=dlgrad.float64)
+    factor = dlgrad.tensor([[2.0, 0.0], [0.6, 0.8]], dtype=dlgrad.float64)
+    covariance = factor @ factor.mT
+    d = MultivariateNormal(loc, covariance)
+    same = [
+        MultivariateNormal(loc, scale_tril=factor),
+        MultivariateNormal(loc, precision_matrix=dlgrad.linalg.inv(covariance)),
+    ]
+    # With independent standard normals z, a draw is loc + L z.
+    z = dlgrad.tensor([[0.3, -1.2], [2.0, 0.1]], dtype=dlgrad.float64)
+    value = loc + z @ factor.mT
+    expected = [-0.5 * (a * a + b * b) - math.log(2 * math.pi) - math.log(1.6)
+                for a, b in z.tolist()]  # fmt: skip
+    for each in (d, *same):
+        assert each.log_prob(value).tolist() == pytest.approx(expected)
+        for name in ("covariance_matrix", "precision_matrix", "scale_tril"):
+            found, wanted = getattr(each, name), getattr(d, name)
+            assert (found - wanted).abs().max().item() < 1e-12
+        assert each.variance.tolist() == pytest.approx([4.0, 1.0])
+        assert each.entropy().item() == pytest.approx(1 + math.log(2 * math.pi) + math.log(1.6))
+    # On a diagonal covariance, the divergence is that of the elements.
+    wide = MultivariateNormal(loc * 0, dlgrad.diag(dlgrad.tensor([4.0, 9.0], dtype=loc.dtype)))
+    flat = MultivariateNormal(loc, dlgrad.eye(2, dtype=loc.dtype))
+    parts = [kl_divergence(Normal(m, 1.0), Normal(0.0, s)).item()
+             for m, s in zip(loc.tolist(), (2.0, 3.0), strict=True)]  # fmt: skip
+    assert kl_divergence(flat, wide).item() == pytest.approx(sum(parts), rel=1e-6)
+    dlgrad.manual_seed(0)
+    drawn = d.expand((3,)).rsample((4000,))
+    assert drawn.shape == (4000, 3, 2)
+    apart = (drawn - loc).reshape(-1, 2)
+    found = apart.mT @ apart / apart.shape[0]
+    assert (found - covariance).abs().max().item() < 0.15
+
+
 def test_independent_dimensions() -> None:
     d = Independent(Normal(dlgrad.zeros(2, 3), 1.0), 1)
     assert (tuple(d.batch_shape), tuple(d.event_shape)) == ((2,), (3,))
@@ -159,6 +217,10 @@ def test_divergence_of_discrete_ones() -> None:
     expected = 0.2 * math.log(0.2 / 0.6) + 0.8 * math.log(0.8 / 0.4)
     assert kl_divergence(Bernoulli(0.2), Bernoulli(0.6)).item() == pytest.approx(expected, abs=1e-6)
     assert kl_divergence(Bernoulli(0.5), Bernoulli(1.0)).item() == math.inf
+    found = kl_divergence(Binomial(5, 0.2), Binomial(5, 0.6)).item()
+    assert found == pytest.approx(5 * expected, abs=1e-5)
+    expected = 2 * math.log(2 / 3.5) + 1.5
+    assert kl_divergence(Poisson(2.0), Poisson(3.5)).item() == pytest.approx(expected, abs=1e-6)
     with pytest.raises(NotImplementedError, match="Normal and q type Bernoulli"):
         kl_divergence(Normal(0.0, 1.0), Bernoulli(0.5))
 
@@ -195,6 +257,14 @@ def test_divergences_can_be_added() -> None:
         lambda: Normal(dlgrad.zeros(3), 1.0).log_prob(dlgrad.zeros(2)),
         lambda: Normal("zero", 1.0),
         lambda: Independent(Normal(0.0, 1.0), 1),
+        lambda: Poisson(-1.0),
+        lambda: Poisson(2.0).log_prob(dlgrad.tensor(0.5)),
+        lambda: Binomial(2.5, 0.5),
+        lambda: Binomial(3, 0.5).log_prob(dlgrad.tensor(4.0)),
+        lambda: MultivariateNormal(dlgrad.zeros(2), -dlgrad.eye(2), validate_args=True),
+        lambda: MultivariateNormal(dlgrad.zeros(2), scale_tril=dlgrad.tensor([[1, 2], [0, 1.0]])),
+        lambda: MultivariateNormal(dlgrad.zeros(2), dlgrad.eye(3)),
+        lambda: MultivariateNormal(dlgrad.zeros(2)),
         # Numbers that are not computed yet are looked at where that is asked for.
         lambda: Normal(0.0, dlgrad.ones(2) * -1.0, validate_args=True),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 import dlgrad
 import dlgrad.nn.functional as F
+from dlgrad import nn
 
 
 def numbers(value):
@@ -103,6 +104,60 @@ def test_three_dimensional_pools():
     assert numbers(F.avg_pool3d(x, 4, divisor_override=1)) == [2016.0]
 
 
+def test_fractional_pools():
+    """Windows at random distances: where they start follows from one number per dimension."""
+
+    def starts(share, size, count, length):
+        step = (size - length) / max(count - 1, 1)
+        first = [int((i + share) * step) - int(share * step) for i in range(count - 1)]
+        return [*first, size - length]
+
+    x = dlgrad.rand(1, 2, 7, 9, dtype=dlgrad.float64)
+    shares = [[[0.3, 0.8], [0.9, 0.05]]]
+    samples = dlgrad.tensor(shares, dtype=dlgrad.float64)
+    values, places = F.fractional_max_pool2d(
+        x, (2, 3), (4, 3), return_indices=True, _random_samples=samples
+    )
+    expected = []
+    for plane, (across, down) in zip(x[0].tolist(), shares[0], strict=True):
+        for top in starts(down, 7, 4, 2):
+            for left in starts(across, 9, 3, 3):
+                expected.append(max(max(row[left : left + 3]) for row in plane[top : top + 2]))
+    assert numbers(values) == expected
+    flat = x.reshape(1, 2, 63).gather(2, places.reshape(1, 2, 12))
+    assert numbers(flat) == expected
+    layer = nn.FractionalMaxPool3d(2, output_ratio=(0.5, 0.5, 0.4))
+    volume = dlgrad.arange(216.0).reshape(1, 6, 6, 6)
+    pooled = layer(volume)
+    assert pooled.shape == (1, 3, 3, 2)
+    assert pooled.max().item() == 215
+    assert set(numbers(pooled)) <= set(numbers(volume))
+    one = F.fractional_max_pool2d(x, (7, 9), 1)
+    assert numbers(one) == numbers(x.amax((2, 3)))
+
+
+def test_halves_are_rounded_once():
+    """The sums 2049 do not fit float16, but what is left of them after the next step does."""
+    channels = dlgrad.tensor([128.0] * 16 + [1.0]).half()
+    x = dlgrad.cat([channels, channels]).reshape(1, 34, 1, 1)
+    bias = dlgrad.full((2,), -2000, dtype=dlgrad.float16)
+    out = F.conv2d(x, dlgrad.ones(2, 17, 1, 1).half(), bias, groups=2)
+    assert numbers(out) == [49, 49]
+    few = dlgrad.full((1, 2, 1, 1), 683, dtype=dlgrad.float16)
+    out = F.conv2d(few, dlgrad.full((2, 1, 1, 1), 3, dtype=dlgrad.float16), bias, groups=2)
+    assert numbers(out) == [49, 49]
+    line = dlgrad.tensor([2047, -2, -2000], dtype=dlgrad.float16)
+    assert line.diff(2).tolist() == [51]
+    image = dlgrad.rand(1, 1, 5, 7).half()
+    pooled = F.adaptive_avg_pool2d(image, (3, 4))
+    assert numbers(pooled) == numbers(F.adaptive_avg_pool2d(image.float(), (3, 4)).half())
+    grid = (dlgrad.rand(1, 3, 4, 2) * 2 - 1).half()
+    for mode in ("bilinear", "bicubic"):
+        read = F.grid_sample(image, grid, mode, align_corners=False)
+        wide = F.grid_sample(image.float(), grid.float(), mode, align_corners=False)
+        assert numbers(read) == numbers(wide.half())
+
+
 # Sizes ------------------------------------------------------------------------------------------
 
 
@@ -135,6 +190,27 @@ def test_interpolation_of_a_line():
         ]
     assert resized(2, mode="area") == [2.5, 3.5]
     assert numbers(F.interpolate(x, scale_factor=2)) == [v for v in values for _ in range(2)]
+
+
+def test_bytes_are_rounded_after_each_dimension():
+    rows = [[0, 255, 10, 200], [90, 3, 77, 18], [251, 7, 130, 66]]
+    image = dlgrad.tensor(rows, dtype=dlgrad.uint8).reshape(1, 1, 3, 4)
+
+    def line(values, size):
+        places = [(i + 0.5) * len(values) / size - 0.5 for i in range(size)]
+        return [int(linear_at(values, place) + 0.5) for place in places]
+
+    across = [line(row, 7) for row in rows]
+    columns = [line(list(column), 5) for column in zip(*across, strict=True)]
+    out = F.interpolate(image, (5, 7), mode="bilinear")
+    assert out.dtype is dlgrad.uint8
+    assert out[0, 0].tolist() == [list(row) for row in zip(*columns, strict=True)]
+    # The cubic curves go beyond 0 and 255, where they are cut off.
+    cubic = F.interpolate(image, (3, 9), mode="bicubic")[0, 0]
+    assert (cubic[0, 0].item(), cubic[2, 0].item()) == (0, 255)
+    beyond = F.interpolate(image.float(), (3, 9), mode="bicubic")[0, 0]
+    assert beyond[0, 0].item() < -1
+    assert beyond[2, 0].item() > 256
 
 
 def test_cubic_interpolation_keeps_straight_lines():
@@ -290,6 +366,16 @@ def test_gumbel_softmax_chooses():
         (lambda: F.grid_sample(dlgrad.zeros(1, 1, 2, 2), dlgrad.zeros(1, 2, 2, 3)), RuntimeError,
          "last dimension"),
         (lambda: F.adaptive_avg_pool2d(dlgrad.zeros(2, 2), 1), RuntimeError, "3D or 4D"),
+        (lambda: F.fractional_max_pool2d(dlgrad.zeros(2, 4, 4), 2), ValueError, "output_ratio"),
+        (lambda: F.fractional_max_pool2d(dlgrad.zeros(2, 4, 4), 2, 4), RuntimeError, "too large"),
+        (
+            lambda: F.fractional_max_pool2d(
+                dlgrad.zeros(2, 4, 4), 2, 2, _random_samples=dlgrad.zeros(1, 2, 3)
+            ),
+            RuntimeError, "_random_samples",
+        ),
+        (lambda: nn.FractionalMaxPool2d(2, 2, 0.5), ValueError, "one of output_size"),
+        (lambda: nn.FractionalMaxPool2d(2, output_ratio=1.5), ValueError, "between 0 and 1"),
         (lambda: F.avg_pool2d(dlgrad.zeros(1, 4, 4), 2, divisor_override=0), RuntimeError, "zero"),
         (
             lambda: F.scaled_dot_product_attention(

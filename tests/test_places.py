@@ -481,6 +481,44 @@ def test_counts() -> None:
     assert first.tolist() == [0, 1] and second.tolist() == [1, 0]
 
 
+def test_as_many_places_as_were_asked_for() -> None:
+    x = dlgrad.tensor([[0.0, 1.0], [2.0, 3.0]])
+    assert x.nonzero_static(size=2).tolist() == [[0, 1], [1, 0]]
+    filled = dlgrad.nonzero_static(x, size=4, fill_value=9)
+    assert filled.tolist() == [[0, 1], [1, 0], [1, 1], [9, 9]]
+    assert dlgrad.nonzero_static(x > 5, size=1).tolist() == [[-1, -1]]
+    assert x.nonzero_static(size=0).shape == (0, 2)
+    assert dlgrad.tensor(3).nonzero_static(size=2).shape == (2, 0)
+    # The size is known, so a captured step may use it.
+    captured = dlgrad.jit(lambda y: y.nonzero_static(size=3))
+    for row in ([0, 1, 1, 1, 1], [1, 0, 0, 0, 1], [0, 0, 0, 1, 0]):
+        places = [place for place, number in enumerate(row) if number]
+        expected = (places + [-1] * 3)[:3]
+        assert captured(dlgrad.tensor(row)).reshape(-1).tolist() == expected
+    with pytest.raises(RuntimeError, match="non-negative"):
+        x.nonzero_static(size=-1)
+
+
+def test_put_leaves_its_tensor_alone() -> None:
+    x = numbered(2, 3)
+    changed = x.put(dlgrad.tensor([1, -1]), dlgrad.tensor([50, 60], dtype=x.dtype))
+    assert changed.reshape(-1).tolist() == [0, 50, 2, 3, 4, 60]
+    assert x.reshape(-1).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_positions_of_elements_are_int64() -> None:
+    place = dlgrad.tensor([5, 0], dtype=dlgrad.int8)
+    first, second = dlgrad.unravel_index(place, (2, 1 << 30))
+    assert first.dtype is dlgrad.int64
+    assert (first.tolist(), second.tolist()) == ([0, 0], [5, 0])
+    assert [x.tolist() for x in dlgrad.unravel_index(place, (2, 3))] == [[1, 0], [2, 0]]
+    for shape, error in (((2, 0), RuntimeError), ((-2, 3), ValueError), ((2.0, 3), TypeError)):
+        with pytest.raises(error):
+            dlgrad.unravel_index(place, shape)
+    with pytest.raises(TypeError, match="integer dtype"):
+        dlgrad.unravel_index(place > 1, (2, 3))
+
+
 def test_sorts_among_many_dimensions() -> None:
     """More loops around the sort than the first letters for their names."""
     x = (numbered(2, 3, 2, 3, 4) * 7919 % 101).permute(3, 0, 4, 2, 1)[:, :, ::2]

@@ -125,6 +125,14 @@ def test_products() -> None:
                       dlgrad.tensor([3, 4], dtype=dlgrad.int16)).dtype is dlgrad.int16
 
 
+def test_a_size_of_one_meets_the_sum_over_the_other() -> None:
+    """Sums of small whole numbers are int64, products of tensors keep the dtype."""
+    one = dlgrad.full((1, 1, 1), 3, dtype=dlgrad.int8)
+    many = dlgrad.arange(4, dtype=dlgrad.int8).reshape(2, 1, 2)
+    out = dlgrad.tensordot(one, many, dims=((0, 1), (2, 0)))
+    assert (out.dtype, out.tolist()) == (dlgrad.int8, [[18]])
+
+
 def test_sums_of_products() -> None:
     x, y, z = numbers(2, 4), numbers(2, 3, seed=1), numbers(3, 4, seed=2)
     assert dlgrad.addmm(x, y, z, beta=2, alpha=3).tolist() == (2 * x + 3 * (y @ z)).tolist()

@@ -43,6 +43,84 @@ def test_fillers_follow_their_distribution(
         assert abs(share_below(x, bound) - expected) < slack
 
 
+def _poisson_below(mean: float) -> Callable[[int], float]:
+    terms = [math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(2000)]
+    return lambda bound: sum(terms[:bound])
+
+
+def _binomial_below(count: int, share: float) -> Callable[[int], float]:
+    terms = [math.comb(count, k) * share**k * (1 - share) ** (count - k) for k in range(count + 1)]
+    return lambda bound: sum(terms[:bound])
+
+
+@pytest.mark.parametrize(
+    ("draw", "below", "bounds"),
+    [
+        (lambda x: dlgrad.poisson(x + 3), _poisson_below(3.0), (1, 3, 5, 8)),
+        (lambda x: dlgrad.poisson(x + 12), _poisson_below(12.0), (6, 10, 13, 18)),
+        (lambda x: dlgrad.poisson(x.double() + 500), _poisson_below(500.0), (460, 490, 510, 540)),
+        (lambda x: dlgrad.binomial(x + 6, x + 0.3), _binomial_below(6, 0.3), (1, 2, 4)),
+        (lambda x: dlgrad.binomial(x + 6, x + 0.9), _binomial_below(6, 0.9), (4, 5, 6)),
+        (lambda x: dlgrad.binomial(x + 60, x + 0.4), _binomial_below(60, 0.4), (18, 24, 30)),
+        (lambda x: dlgrad.binomial(x + 60, x + 0.8), _binomial_below(60, 0.8), (42, 48, 54)),
+    ],
+)
+def test_counts_follow_their_distribution(
+    draw: Callable[[Tensor], Tensor], below: Callable[[int], float], bounds: tuple[int, ...]
+) -> None:
+    dlgrad.manual_seed(0)
+    drawn = draw(dlgrad.zeros(COUNT))
+    assert (drawn == drawn.floor()).all()
+    for bound in bounds:
+        expected = below(bound)
+        slack = 5 * math.sqrt(expected * (1 - expected) / COUNT)
+        assert abs(share_below(drawn, bound) - expected) < slack
+
+
+def test_counts_at_the_edges() -> None:
+    assert dlgrad.poisson(dlgrad.zeros(3)).tolist() == [0, 0, 0]
+    counts = dlgrad.tensor([4.0, 50.0, 4.0, 50.0, 0.0, -3.0])
+    shares = dlgrad.tensor([0.0, 0.0, 1.0, 1.0, 0.5, 0.5])
+    assert dlgrad.binomial(counts, shares).tolist() == [0, 0, 4, 50, 0, 0]
+    unknown = dlgrad.binomial(dlgrad.ones(1), dlgrad.full((1,), math.nan))
+    assert math.isnan(unknown.item())
+    # As many words are drawn for small means as for large ones, known or not.
+    offsets = []
+    for mean in (dlgrad.tensor([2.0]), dlgrad.tensor([200.0]), dlgrad.ones(1) + 1):
+        dlgrad.manual_seed(0)
+        dlgrad.poisson(mean)
+        offsets.append(dlgrad.rand(1).item())
+    assert len(set(offsets)) == 1
+
+
+def test_counts_have_no_slope() -> None:
+    mean = dlgrad.tensor([1.0, 30.0], requires_grad=True)
+    dlgrad.poisson(mean).sum().backward()
+    assert mean.grad is not None
+    assert mean.grad.tolist() == [0, 0]
+    count = dlgrad.tensor([[5.0], [40.0]], requires_grad=True)
+    share = dlgrad.tensor([0.1, 0.5, 0.9], requires_grad=True)
+    dlgrad.binomial(count, share).sum().backward()
+    assert count.grad is not None
+    assert share.grad is not None
+    assert (count.grad.tolist(), share.grad.tolist()) == ([[0], [0]], [0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda: dlgrad.poisson(dlgrad.tensor([1.0, -1.0])), RuntimeError),
+        (lambda: dlgrad.poisson(dlgrad.tensor([math.nan])), RuntimeError),
+        (lambda: dlgrad.poisson(dlgrad.tensor([1])), TypeError),
+        (lambda: dlgrad.binomial(dlgrad.tensor([1]), dlgrad.tensor([0.5])), TypeError),
+        (lambda: dlgrad.binomial(dlgrad.ones(1).double(), dlgrad.ones(1)), TypeError),
+    ],
+)
+def test_counts_refuse(call: Callable[[], Tensor], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        call()
+
+
 def test_integers_are_filled_in_their_range() -> None:
     dlgrad.manual_seed(0)
     small = dlgrad.zeros(2000, dtype=dlgrad.uint8).random_()
@@ -111,6 +189,8 @@ def test_choices_are_the_same_on_every_device() -> None:
             dlgrad.multinomial(weights, 3).tolist(),
             dlgrad.zeros(4, dtype=dlgrad.int32, device=device).random_(0, 1000).tolist(),
             dlgrad.bernoulli(weights / 2).tolist(),
+            dlgrad.poisson(weights * 9).tolist(),
+            dlgrad.binomial(weights * 0 + 40, weights / 4).tolist(),
         ])  # fmt: skip
     assert results[0] == results[1]
 

@@ -24,6 +24,7 @@ FUNCTIONS: dict[str, str] = {
         "operators.choices": "multinomial randperm",
         "matrix.contractions": "einsum tensordot",
         "neural.convolution": "conv1d conv2d conv3d",
+        "operators.counts": "binomial poisson",
         "core.dlpack": "from_dlpack",
         "matrix.distances": "cdist cosine_similarity pairwise_distance pdist",
         "neural.dropping": "alpha_dropout dropout feature_alpha_dropout",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dlgrad.matrix.factorizations import cholesky_ex
 from dlgrad.tensor import Tensor
 
 
@@ -48,6 +49,19 @@ class GreaterThan(Constraint):
         return f"{name}(lower_bound={self.lower_bound})"
 
 
+class LessThan(Constraint):
+    """Numbers below a bound."""
+
+    def __init__(self, upper_bound: Any) -> None:
+        self.upper_bound = upper_bound
+
+    def check(self, value: Tensor) -> Tensor:
+        return value < self.upper_bound
+
+    def __repr__(self) -> str:
+        return f"LessThan(upper_bound={self.upper_bound})"
+
+
 class Interval(Constraint):
     """Numbers between two bounds, both included."""
 
@@ -65,6 +79,13 @@ class Interval(Constraint):
         return f"{type(self).__name__}({bounds})"
 
 
+class HalfOpenInterval(Interval):
+    """Numbers between two bounds, the lower one included."""
+
+    def check(self, value: Tensor) -> Tensor:
+        return super().check(value) & (value < self.upper_bound)
+
+
 class IntegerInterval(Interval):
     """Whole numbers between two bounds, both included."""
 
@@ -72,6 +93,21 @@ class IntegerInterval(Interval):
 
     def check(self, value: Tensor) -> Tensor:
         return (value % 1 == 0) & super().check(value)
+
+
+class IntegerGreaterThan(GreaterThan):
+    """Whole numbers from a bound on, which is included."""
+
+    is_discrete = True
+
+    def __init__(self, lower_bound: Any) -> None:
+        super().__init__(lower_bound, closed=True)
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value % 1 == 0) & super().check(value)
+
+    def __repr__(self) -> str:
+        return f"IntegerGreaterThan(lower_bound={self.lower_bound})"
 
 
 class Boolean(Constraint):
@@ -92,6 +128,52 @@ class Simplex(Constraint):
         return (value >= 0).all(-1) & ((value.sum(-1) - 1).abs() < 1e-6)
 
 
+class PositiveDefinite(Constraint):
+    """Symmetric matrices whose eigenvalues are positive."""
+
+    event_dim = 2
+
+    def check(self, value: Tensor) -> Tensor:
+        symmetric = value.isclose(value.mT, atol=1e-6).all(-1).all(-1)
+        return symmetric & (cholesky_ex(value).info == 0)
+
+
+class LowerCholesky(Constraint):
+    """Lower triangles with a positive diagonal."""
+
+    event_dim = 2
+
+    def check(self, value: Tensor) -> Tensor:
+        triangle = (value.tril() == value).all(-1).all(-1)
+        return triangle & (value.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
+
+
+class OneHot(Constraint):
+    """Vectors with a single 1 among zeros."""
+
+    is_discrete = True
+    event_dim = 1
+
+    def check(self, value: Tensor) -> Tensor:
+        return ((value == 0) | (value == 1)).all(-1) & (value.sum(-1) == 1)
+
+
+class Multinomial(Constraint):
+    """Vectors of counts that add up to at most `upper_bound`."""
+
+    is_discrete = True
+    event_dim = 1
+
+    def __init__(self, upper_bound: int) -> None:
+        self.upper_bound = upper_bound
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value >= 0).all(-1) & (value.sum(-1) <= self.upper_bound)
+
+    def __repr__(self) -> str:
+        return f"Multinomial(upper_bound={self.upper_bound})"
+
+
 class Independent(Constraint):
     """Members of another set, `count` more dimensions of them at once."""
 
@@ -110,12 +192,20 @@ class Independent(Constraint):
 
 
 real = Real()
+one_hot = OneHot()
+multinomial = Multinomial
+less_than = LessThan
+half_open_interval = HalfOpenInterval
 real_vector = Independent(real, 1)
 positive = GreaterThan(0.0)
 nonnegative = GreaterThan(0.0, closed=True)
 unit_interval = Interval(0.0, 1.0)
 boolean = Boolean()
+nonnegative_integer = IntegerGreaterThan(0)
+positive_integer = IntegerGreaterThan(1)
 simplex = Simplex()
+positive_definite = PositiveDefinite()
+lower_cholesky = LowerCholesky()
 greater_than = GreaterThan
 interval = Interval
 integer_interval = IntegerInterval

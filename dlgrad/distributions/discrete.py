@@ -27,7 +27,8 @@ from dlgrad.operators.sampling import bernoulli
 from dlgrad.tensor import Tensor
 
 
-def _one_of(probs: Any, logits: Any) -> None:
+def one_of(probs: Any, logits: Any) -> None:
+    """ValueError unless one of the two is given."""
     if (probs is None) == (logits is None):
         raise ValueError("Either `probs` or `logits` must be specified, but not both.")
 
@@ -41,7 +42,7 @@ class Bernoulli(Distribution):
     def __init__(
         self, probs: Any = None, logits: Any = None, validate_args: bool | None = None
     ) -> None:
-        _one_of(probs, logits)
+        one_of(probs, logits)
         if probs is not None:
             (self.probs,) = broadcast_all(probs)
         else:
@@ -113,7 +114,7 @@ class Categorical(Distribution):
     def __init__(
         self, probs: Any = None, logits: Any = None, validate_args: bool | None = None
     ) -> None:
-        _one_of(probs, logits)
+        one_of(probs, logits)
         given = probs if probs is not None else logits
         name = "probs" if probs is not None else "logits"
         need_tensor("Categorical", given, name)

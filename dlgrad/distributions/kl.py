@@ -11,9 +11,20 @@ from typing import Any
 
 from dlgrad.core.apply import where
 from dlgrad.distributions.continuous import Exponential, Laplace, LogNormal, Normal, Uniform
+from dlgrad.distributions.counts import Binomial, Geometric, OneHotCategorical, Poisson
 from dlgrad.distributions.discrete import Bernoulli, Categorical, Independent
 from dlgrad.distributions.distribution import Distribution
+from dlgrad.distributions.gammas import Beta, Dirichlet, Gamma, log_beta
+from dlgrad.distributions.multivariate import (
+    MultivariateNormal,
+    logarithms_of_diagonal,
+    squared_length,
+)
+from dlgrad.distributions.tails import Cauchy, Gumbel, HalfNormal
+from dlgrad.lazy.shape import broadcast_shapes
+from dlgrad.matrix.matrices import solve_triangular
 from dlgrad.nn.functional import softplus
+from dlgrad.operators.gamma_functions import digamma, lgamma
 from dlgrad.tensor import Tensor
 
 Rule = Callable[[Any, Any], Tensor]
@@ -93,6 +104,17 @@ def _bernoulli_bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
     return one + zero
 
 
+@register_kl(Binomial, Binomial)
+def _binomial_binomial(p: Binomial, q: Binomial) -> Tensor:
+    if bool((p.total_count < q.total_count).any()):
+        raise NotImplementedError(
+            "KL between Binomials where q.total_count > p.total_count is not implemented"
+        )
+    one = p.probs * (p.logits - q.logits)
+    apart = p.total_count * (one + (-p.probs).log1p() - (-q.probs).log1p())
+    return where(p.total_count > q.total_count, math.inf, apart)
+
+
 @register_kl(Categorical, Categorical)
 def _categorical_categorical(p: Categorical, q: Categorical) -> Tensor:
     terms = p.probs * (p.logits - q.logits)
@@ -107,3 +129,80 @@ def _independent_independent(p: Independent, q: Independent) -> Tensor:
             "KL of Independent distributions with different reinterpreted_batch_ndims"
         )
     return p._summed(kl_divergence(p.base_dist, q.base_dist))
+
+
+@register_kl(OneHotCategorical, OneHotCategorical)
+def _one_hot_one_hot(p: OneHotCategorical, q: OneHotCategorical) -> Tensor:
+    return _categorical_categorical(p.categorical, q.categorical)
+
+
+@register_kl(Gamma, Gamma)
+def _gamma_gamma(p: Gamma, q: Gamma) -> Tensor:
+    a, b = p.concentration, q.concentration
+    rates = b * (p.rate / q.rate).log() + a * (q.rate / p.rate - 1)
+    return rates + lgamma(b) - lgamma(a) + (a - b) * digamma(a)
+
+
+@register_kl(Exponential, Gamma)
+def _exponential_gamma(p: Exponential, q: Gamma) -> Tensor:
+    return _gamma_gamma(Gamma(p.rate * 0 + 1, p.rate, validate_args=False), q)
+
+
+@register_kl(Beta, Beta)
+def _beta_beta(p: Beta, q: Beta) -> Tensor:
+    a, b, c, d = p.concentration1, p.concentration0, q.concentration1, q.concentration0
+    slopes = (a - c) * digamma(a) + (b - d) * digamma(b) + (c - a + d - b) * digamma(a + b)
+    return log_beta(c, d) - log_beta(a, b) + slopes
+
+
+@register_kl(Dirichlet, Dirichlet)
+def _dirichlet_dirichlet(p: Dirichlet, q: Dirichlet) -> Tensor:
+    a, b = p.concentration, q.concentration
+    total = a.sum(-1)
+    constant = lgamma(total) - lgamma(b.sum(-1)) + (lgamma(b) - lgamma(a)).sum(-1)
+    return constant + ((a - b) * (digamma(a) - digamma(total).unsqueeze(-1))).sum(-1)
+
+
+@register_kl(Poisson, Poisson)
+def _poisson_poisson(p: Poisson, q: Poisson) -> Tensor:
+    return p.rate.xlogy(p.rate) - p.rate.xlogy(q.rate) - (p.rate - q.rate)
+
+
+@register_kl(Geometric, Geometric)
+def _geometric_geometric(p: Geometric, q: Geometric) -> Tensor:
+    return -p.entropy() - (-q.probs).log1p() / p.probs - q.logits
+
+
+@register_kl(HalfNormal, HalfNormal)
+def _half_normal_half_normal(p: HalfNormal, q: HalfNormal) -> Tensor:
+    ratio = (p.scale / q.scale).square()
+    return 0.5 * (ratio - 1 - ratio.log())
+
+
+@register_kl(Cauchy, Cauchy)
+def _cauchy_cauchy(p: Cauchy, q: Cauchy) -> Tensor:
+    total = (p.scale + q.scale).square() + (p.loc - q.loc).square()
+    return total.log() - (4 * p.scale * q.scale).log()
+
+
+@register_kl(Gumbel, Gumbel)
+def _gumbel_gumbel(p: Gumbel, q: Gumbel) -> Tensor:
+    ratio, euler = p.scale / q.scale, -digamma(p.scale * 0 + 1)
+    apart = (q.loc - p.loc) / q.scale
+    return -ratio.log() - apart + ratio * euler + (apart + lgamma(1 + ratio)).exp() - (1 + euler)
+
+
+@register_kl(MultivariateNormal, MultivariateNormal)
+def _multivariate_multivariate(p: MultivariateNormal, q: MultivariateNormal) -> Tensor:
+    size = p.event_shape[0]
+    if q.event_shape[0] != size:
+        raise ValueError(
+            "KL-divergence between two Multivariate Normals with different event shapes cannot "
+            f"be computed: {size} and {q.event_shape[0]}"
+        )
+    shape = broadcast_shapes(p.batch_shape, q.batch_shape)
+    p, q = p.expand(shape), q.expand(shape)  # type: ignore[assignment]
+    spread = solve_triangular(q.scale_tril, p.scale_tril, upper=False).square().sum((-2, -1))
+    apart = squared_length(q.scale_tril, q.loc - p.loc)
+    volumes = logarithms_of_diagonal(q.scale_tril) - logarithms_of_diagonal(p.scale_tril)
+    return volumes + 0.5 * (spread + apart - size)
