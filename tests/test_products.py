@@ -201,3 +201,16 @@ def test_making() -> None:
     ):
         with pytest.raises(error):
             call()
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 3), (17, 64, 40), (33, 1, 65), (2, 1501, 70), (29, 33, 1)])
+def test_products_of_bfloat16_are_summed_in_pairs(shape: tuple[int, int, int]) -> None:
+    """Odd depths, several blocks of them, and both operands in every order of memory."""
+    m, k, n = shape
+    a, b = numbers(m, k, seed=1), numbers(k, n, seed=2)
+    exact = (a @ b).bfloat16().tolist()
+    halves = [x.bfloat16() for x in (a, b)]
+    turned = [x.t().contiguous().t() for x in halves]
+    for left in (halves[0], turned[0]):
+        for right in (halves[1], turned[1]):
+            assert (left @ right).tolist() == exact

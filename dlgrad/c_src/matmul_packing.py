@@ -233,6 +233,10 @@ static __attribute__((noinline)) const element *packed_tile(
                 side->pack(buffers, scalars, side, panel, first, last, packed + panel->place);
         }
     }
+#ifdef HAS_PAIRS
+    for (int64_t i = 0; i < side->panel_count; i++)
+        pair_steps(packed + side->panels[i].place, side->panels[i].width, side->steps);
+#endif
     return packed;
 }
 """

@@ -33,6 +33,7 @@ from dlgrad.c_src.matmul_vectors import (
     direct_kernel,
     micro_kernel,
     micro_kernel_table,
+    products,
     register_tile,
     transpose_block,
     types,
@@ -40,6 +41,7 @@ from dlgrad.c_src.matmul_vectors import (
 from dlgrad.codegen.helper_source import value_type
 from dlgrad.codegen.kernel import Alu, Caps, Expr, Gemm, Let, Load, Local, Stmt, Store
 from dlgrad.codegen.render import declarations, statements, with_helpers
+from dlgrad.dtype import bfloat16
 
 Place = Callable[[int], str]  # the text of the address of an access, by its position
 
@@ -70,6 +72,7 @@ def render_gemm(gemm: Gemm, caps: Caps) -> str:
     parts = [
         types(gemm.accumulate, tile),
         _constants(gemm, tile, caps),
+        products(tile, _is_bfloat16(gemm.a, gemm) and _is_bfloat16(gemm.b, gemm)),
         transpose_block(tile),
         FOUNDATION,
         PANELS,
@@ -260,6 +263,11 @@ def _is_plain(expr: Expr, gemm: Gemm) -> bool:
         return False
     dtype = gemm.parameters[expr.buffer].dtype
     return dtype is gemm.accumulate and dtype.itemsize >= 4
+
+
+def _is_bfloat16(expr: Expr, gemm: Gemm) -> bool:
+    """True for a load of bfloat16, which a float holds in its upper half."""
+    return isinstance(expr, Load) and gemm.parameters[expr.buffer].dtype is bfloat16
 
 
 def _plain_buffer(expr: Expr, gemm: Gemm) -> int:

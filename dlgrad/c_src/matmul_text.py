@@ -297,6 +297,11 @@ static __attribute__((noinline)) void do_tile(
     const element *columns, int64_t block, const struct addresses *out, element *accumulators)
 {
     const int is_last = block == p->depth_blocks - 1;
+#ifdef HAS_PAIRS
+    const int64_t steps = (row->steps + 1) / 2;
+#else
+    const int64_t steps = row->steps;
+#endif
     for (int64_t j = 0; j < column->panel_count; j++) {
         const struct panel *const right = &column->panels[j];
         struct run runs[WIDEST];
@@ -310,7 +315,7 @@ static __attribute__((noinline)) void do_tile(
                     lane[1] - lane[0], columns + right->place, accumulators, block > 0);
             } else
                 micro_kernels[parts(right->lanes, LANES) - 1][left->width](
-                    row->steps, rows + left->place, columns + right->place, accumulators,
+                    steps, rows + left->place, columns + right->place, accumulators,
                     block > 0);
             if (is_last)
                 finish(buffers, scalars, out, left->first, left->lanes, right->first,

@@ -191,11 +191,54 @@ def micro_kernel(tile: Tile, rows: int, vectors: int) -> str:
     for v in range(vectors):
         lines.append(f"        const vector b{v} = *(const loose_vector *)(b + {v} * LANES);")
     for i, v, name in sums:
-        lines.append(f"        {name} += a[{i}] * b{v};")
+        lines.append(f"        ADD_PRODUCT({name}, a[{i}], b{v});")
     lines.append("    }")
     for i, v, name in sums:
         lines.append(f"    *(loose_vector *)(sums + {i} * COLUMNS + {v} * LANES) = {name};")
     return "\n".join([*lines, "}"])
+
+
+def products(tile: Tile, has_pairs: bool) -> str:
+    """How the micro-kernel multiplies and adds: by element, or by pairs of bfloat16.
+
+    With `has_pairs` both operands hold numbers of that type, in the upper halves of floats.
+    """
+    if not has_pairs or tile.lanes != 16:
+        return "#define ADD_PRODUCT(sum, x, y) sum += (x) * (y)"
+    copies = ", ".join(["x"] * tile.lanes)
+    return f"""
+#ifdef __AVX512BF16__
+#define HAS_PAIRS /* an element holds the numbers of two steps of k, the first one below */
+#define ADD_PRODUCT(sum, x, y) add_pairs(&(sum), x, y)
+static inline __attribute__((always_inline)) void add_pairs(vector *sum, element x, vector y)
+{{
+    const vector all = {{{copies}}};
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(*sum) : "v"(y), "v"(all));
+}}
+
+/* Packs pairs of steps of a packed panel into one. */
+static void pair_steps(element *panel, int64_t width, int64_t steps)
+{{
+    typedef uint32_t __attribute__((may_alias)) word;
+    word *const words = (word *)panel;
+    for (int64_t k = 0; k < steps; k += 2) {{
+        const word *const low = words + k * width;
+        const word *const high = low + width;
+        word *const pair = words + k / 2 * width;
+        if (k + 1 < steps) {{
+            #pragma omp simd
+            for (int64_t i = 0; i < width; i++)
+                pair[i] = low[i] >> 16 | (high[i] & 0xffff0000u);
+        }} else {{
+            for (int64_t i = 0; i < width; i++)
+                pair[i] = low[i] >> 16;
+        }}
+    }}
+}}
+#else
+#define ADD_PRODUCT(sum, x, y) sum += (x) * (y)
+#endif
+"""
 
 
 def direct_kernel(tile: Tile) -> str:
