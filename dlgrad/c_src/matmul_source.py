@@ -139,6 +139,8 @@ def _constants(gemm: Gemm, tile: Tile, caps: Caps) -> str:
         "A_ANY_STEPS": int(_takes_any_steps(gemm.a, gemm)),
         "B_ANY_STEPS": int(_takes_any_steps(gemm.b, gemm)),
         "RESULT_ACCESS": stores[0].access,
+        "RESULT_BUFFER": stores[0].buffer,
+        "STORES_SUMS": int(_is_plain_store(gemm)),
     }
     lines = [f"    {name} = {value}," for name, value in values.items()]
     text = "\n".join(["enum {", *lines, "};"])

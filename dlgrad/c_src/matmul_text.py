@@ -263,7 +263,7 @@ static void add_thin_row(
             add_unpacked_steps(row, side, panel, sums + panel->first);
         else if (panel->way != UNPACKED_LANES)
             micro_kernels[parts(panel->lanes, LANES) - 1][1](
-                side->steps, row, columns + panel->place, sums + panel->first, 1);
+                side->steps, row, columns + panel->place, sums + panel->first, COLUMNS, 1);
     }
     /* A few steps of all panels at a time, as in packing. */
     for (int64_t first = 0; first < side->steps; first += SWEEP) {
@@ -306,18 +306,30 @@ static __attribute__((noinline)) void do_tile(
         const struct panel *const right = &column->panels[j];
         struct run runs[WIDEST];
         const int64_t run_count = is_last ? find_result_runs(out, right, runs) : 0;
+        /* Sums that are the result as they are go there from the registers. */
+        const int is_straight = STORES_SUMS && p->depth_blocks == 1 && run_count == 1
+            && runs[0].steps == 1 && runs[0].count == COLUMNS;
         for (int64_t i = 0; i < row->panel_count; i++) {
             const struct panel *const left = &row->panels[i];
+            const int64_t *const lines = out->along[0] + left->first;
+            int64_t pitch = left->lanes > 1 ? lines[1] - lines[0] : COLUMNS;
+            const int is_stored = is_straight && left->lanes == left->width
+                && run_length(lines, pitch, left->lanes) == left->lanes;
+            element *sums = accumulators;
+            if (is_stored)
+                sums = (element *)buffers[RESULT_BUFFER] + out->base[0] + lines[0]
+                    + out->across[0][right->first];
+            else
+                pitch = COLUMNS;
             if (left->way == UNPACKED_ROWS) {
                 const int64_t *const lane = row->at.across[0] + left->first;
                 direct_kernel(
                     row->steps, row->plain + row->at.base[0] + row->at.along[0][0] + lane[0],
-                    lane[1] - lane[0], columns + right->place, accumulators, block > 0);
+                    lane[1] - lane[0], columns + right->place, sums, pitch, block > 0);
             } else
                 micro_kernels[parts(right->lanes, LANES) - 1][left->width](
-                    steps, rows + left->place, columns + right->place, accumulators,
-                    block > 0);
-            if (is_last)
+                    steps, rows + left->place, columns + right->place, sums, pitch, block > 0);
+            if (is_last && !is_stored)
                 finish(buffers, scalars, out, left->first, left->lanes, right->first,
                        runs, run_count, accumulators);
             if (p->depth_blocks > 1)

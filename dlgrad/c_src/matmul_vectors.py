@@ -172,11 +172,15 @@ static inline vector join(const quad *quads)
 
 
 def micro_kernel(tile: Tile, rows: int, vectors: int) -> str:
-    """The sum of `depth` outer products of `rows` by `vectors` vectors, held in registers."""
+    """The sum of `depth` outer products of `rows` by `vectors` vectors, held in registers.
+
+    The rows of `sums` are `pitch` apart.
+    """
     sums = [(i, v, f"sum{i}_{v}") for i in range(rows) for v in range(vectors)]
     lines = [
         f"static void micro_{rows}x{vectors}(",
-        "    int64_t depth, const element *a, const element *b, element *sums, int goes_on)",
+        "    int64_t depth, const element *a, const element *b, element *sums, int64_t pitch,",
+        "    int goes_on)",
         "{",
     ]
     for i in range(rows):
@@ -184,7 +188,7 @@ def micro_kernel(tile: Tile, rows: int, vectors: int) -> str:
         lines.append(f"    vector {names};")
     lines.append("    if (goes_on) {")
     for i, v, name in sums:
-        place = f"sums + {i} * COLUMNS + {v} * LANES"
+        place = f"sums + {i} * pitch + {v} * LANES"
         lines.append(f"        {name} = *(const loose_vector *)({place});")
     lines.append("    }")
     lines.append(f"    for (; depth > 0; depth--, a += {rows}, b += COLUMNS) {{")
@@ -194,7 +198,7 @@ def micro_kernel(tile: Tile, rows: int, vectors: int) -> str:
         lines.append(f"        ADD_PRODUCT({name}, a[{i}], b{v});")
     lines.append("    }")
     for i, v, name in sums:
-        lines.append(f"    *(loose_vector *)(sums + {i} * COLUMNS + {v} * LANES) = {name};")
+        lines.append(f"    *(loose_vector *)(sums + {i} * pitch + {v} * LANES) = {name};")
     return "\n".join([*lines, "}"])
 
 
@@ -248,7 +252,7 @@ def direct_kernel(tile: Tile) -> str:
     lines = [
         "static void direct_kernel(",
         "    int64_t depth, const element *a, int64_t step, const element *b, element *sums,",
-        "    int goes_on)",
+        "    int64_t pitch, int goes_on)",
         "{",
     ]
     for base in bases:
@@ -258,7 +262,7 @@ def direct_kernel(tile: Tile) -> str:
         lines.append(f"    vector {names};")
     lines.append("    if (goes_on) {")
     for i, v, name in sums:
-        place = f"sums + {i} * COLUMNS + {v} * LANES"
+        place = f"sums + {i} * pitch + {v} * LANES"
         lines.append(f"        {name} = *(const loose_vector *)({place});")
     lines.append("    }")
     lines.append("    for (; depth > 0; depth--, b += COLUMNS) {")
@@ -270,7 +274,7 @@ def direct_kernel(tile: Tile) -> str:
     advance = ", ".join(f"row{base}++" for base in bases)
     lines += [f"        {advance};", "    }"]
     for i, v, name in sums:
-        lines.append(f"    *(loose_vector *)(sums + {i} * COLUMNS + {v} * LANES) = {name};")
+        lines.append(f"    *(loose_vector *)(sums + {i} * pitch + {v} * LANES) = {name};")
     return "\n".join([*lines, "}"])
 
 
@@ -278,7 +282,8 @@ def micro_kernel_table(tile: Tile) -> str:
     lines = [
         "/* By the number of vectors, less one, and the number of rows. */",
         "static void (*const micro_kernels[VECTORS][ROWS + 1])(",
-        "    int64_t depth, const element *a, const element *b, element *sums, int goes_on) = {",
+        "    int64_t depth, const element *a, const element *b, element *sums, int64_t pitch,",
+        "    int goes_on) = {",
     ]
     for v in range(tile.vectors):
         names = ", ".join(f"[{rows}] = micro_{rows}x{v + 1}" for rows in tile.heights)
