@@ -49,6 +49,7 @@ struct chunk {
 struct panel {
     int64_t first, lanes, width, place;
     enum way way;
+    int is_spread;            /* the chunks take every second element, as under a stride of 2 */
     int64_t chunk_count;
     struct chunk *chunks;
 };
@@ -56,9 +57,10 @@ struct panel {
 /* How far past the address of its batch the whole vectors of a panel reach. */
 static int64_t reach_of_chunks(const int64_t *across, const struct panel *panel)
 {
+    const int64_t length = panel->is_spread ? 2 * LANES : LANES;
     int64_t reach = 0;
     for (int64_t c = 0; c < panel->chunk_count; c++)
-        reach = larger(reach, across[panel->chunks[c].lane] + LANES - 1);
+        reach = larger(reach, across[panel->chunks[c].lane] + length - 1);
     return reach;
 }
 
@@ -90,7 +92,7 @@ struct side {
    measured, in half cycles; a vector costs more where it is likely to cross lines of cache. */
 static enum way choose_way(const struct side *side, const struct panel *panel)
 {
-    const int64_t vector_cost = 4 + (int64_t)sizeof(vector) / 4;
+    const int64_t vector_cost = 4 + (int64_t)sizeof(vector) / (panel->is_spread ? 3 : 4);
     const int64_t by_lanes = panel->chunk_count
         ? vector_cost * panel->chunk_count * side->steps : __INT64_MAX__;
     const int64_t by_steps =
@@ -135,6 +137,19 @@ static inline int64_t panel_width(const struct side *side, int64_t left)
     return left >= ROWS ? ROWS : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 
+/* Cuts lanes whose addresses advance by 2 into chunks; returns how many. */
+static int64_t find_spread(const int64_t *across, int64_t lanes, struct chunk *chunks)
+{
+    int64_t found = 0;
+    for (int64_t i = 0, length; i < lanes; i += length) {
+        length = i + 1 < lanes && across[i + 1] - across[i] == 2
+            ? run_length(across + i, 2, lanes - i) : 1;
+        for (int64_t j = 0; j < length; j += LANES)
+            chunks[found++] = (struct chunk){i + j, 2};
+    }
+    return found;
+}
+
 SMALL static void set_tile(const struct problem *p, struct side *side, int64_t tile)
 {
     if (side->tile == tile)
@@ -160,6 +175,13 @@ SMALL static void set_tile(const struct problem *p, struct side *side, int64_t t
         panel->place = at * (p->depth_block + SQUARE) + LANES * side->panel_count++;
         panel->chunks = chunk;
         panel->chunk_count = 0;
+        const int64_t *const across = side->at.across[0] + at;
+        panel->is_spread = side->plain && panel->lanes > 1 && across[1] - across[0] == 2;
+        if (panel->is_spread) {
+            panel->chunk_count = find_spread(across, panel->lanes, chunk);
+            chunk += panel->chunk_count;
+            continue;
+        }
         const int64_t found =
             find_runs(side->at.across, side->at.count, at, panel->lanes, runs);
         for (int64_t r = 0; r < found; r++) {
@@ -257,12 +279,31 @@ static inline __attribute__((always_inline)) int64_t copy_rows(
     return k;
 }
 
+/* The same where the lanes are every second element. */
+static int64_t copy_spread(
+    const element *from, const int64_t *across, const int64_t *along, int64_t highest,
+    const struct chunk *chunks, int64_t count, int64_t k, int64_t last,
+    element *to, int64_t width)
+{
+    for (; k < last && along[k] <= highest; k++)
+        for (int64_t c = 0; c < count; c++) {
+            const element *const at = from + along[k] + across[chunks[c].lane];
+            const vector low = *(const loose_vector *)at;
+            const vector high = *(const loose_vector *)(at + LANES);
+            *(loose_vector *)(to + k * width + chunks[c].lane) = EVENS(low, high);
+        }
+    return k;
+}
+
 static int64_t copy_chunks(
     const element *from, const int64_t *across, const int64_t *along, int64_t highest,
     const struct panel *panel, int64_t k, int64_t last, element *to)
 {
     const struct chunk *const chunks = panel->chunks;
     const int64_t width = panel->width;
+    if (panel->is_spread)
+        return copy_spread(
+            from, across, along, highest, chunks, panel->chunk_count, k, last, to, width);
     switch (panel->chunk_count) {
     case 1:
         return copy_rows(from, across, along, highest, chunks, 1, k, last, to, width);

@@ -86,6 +86,7 @@ typedef element loose_quad __attribute__((vector_size(16), {loose}));
 typedef {mask} picks __attribute__((vector_size({vector_bytes})));
 #define SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (picks){{__VA_ARGS__}})
 #endif
+#define EVENS(x, y) SHUFFLE(x, y, {", ".join(str(2 * i) for i in range(tile.lanes))})
 {_join(tile)}"""
 
 
