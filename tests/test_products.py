@@ -203,7 +203,9 @@ def test_making() -> None:
             call()
 
 
-@pytest.mark.parametrize("shape", [(5, 7, 3), (17, 64, 40), (33, 1, 65), (2, 1501, 70), (29, 33, 1)])
+@pytest.mark.parametrize(
+    "shape", [(5, 7, 3), (17, 64, 40), (33, 1, 65), (2, 1501, 70), (29, 33, 1)]
+)
 def test_products_of_bfloat16_are_summed_in_pairs(shape: tuple[int, int, int]) -> None:
     """Odd depths, several blocks of them, and both operands in every order of memory."""
     m, k, n = shape
