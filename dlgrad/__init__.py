@@ -97,13 +97,27 @@ jit = _jit
 # Imported when they are first used, so that `import dlgrad` takes little time.
 _LAZY = (
     "accelerator", "amp", "backends", "cuda", "data", "distributed", "distributions", "func",
-    "linalg", "metal", "multiprocessing", "nn", "optim", "profiler", "special", "utils", "viz",
+    "linalg", "metal", "mps", "multiprocessing", "nn", "optim", "profiler", "special", "testing",
+    "utils", "viz",
 )  # fmt: skip
 
 _COMPLEX = (
     "cdouble", "cfloat", "chalf", "complex", "complex128", "complex32", "complex64", "fft",
     "istft", "polar", "stft", "view_as_complex", "view_as_real",
 )  # fmt: skip
+
+# What PyTorch has and dlgrad leaves out, and what to do.
+_ABSENT = {
+    "ao": "quantization",
+    "export": "export of graphs; dlgrad.save writes weights",
+    "fx": "symbolic tracing; dlgrad.viz.draw_graph draws what a tensor is made of",
+    "hub": "model hub; dlgrad.load reads checkpoints of PyTorch and safetensors",
+    "nested": "nested tensors",
+    "onnx": "export to ONNX; dlgrad.save writes safetensors",
+    "quantization": "quantization",
+    "quantize_per_tensor": "quantization",
+    "xpu": "device xpu",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -116,6 +130,10 @@ def __getattr__(name: str) -> Any:
     if name in _COMPLEX or name.startswith("sparse"):
         kind = "complex numbers" if name in _COMPLEX else "sparse tensors"
         raise errors.OutOfScopeError(f"dlgrad has no {kind}, so there is no dlgrad.{name}")
+    if name in _ABSENT:
+        raise errors.OutOfScopeError(f"dlgrad.{name} is not there: no {_ABSENT[name]}")
+    if name == "GradScaler":
+        return importlib.import_module("dlgrad.amp").GradScaler
     raise AttributeError(f"module 'dlgrad' has no attribute {name!r}")
 
 

@@ -17,9 +17,18 @@ from dlgrad.core.creation import tensor, zeros
 from dlgrad.dtype import float16, float32, int32
 from dlgrad.operators.joining import stack
 from dlgrad.optim.optimizer import Optimizer
+from dlgrad.runtime.device import BACKENDS
 from dlgrad.tensor import Tensor
 
-__all__ = ["GradScaler", "autocast", "get_autocast_dtype", "is_autocast_enabled"]
+__all__ = [
+    "GradScaler", "autocast", "get_autocast_dtype", "is_autocast_available", "is_autocast_enabled",
+]  # fmt: skip
+
+
+def is_autocast_available(device_type: str) -> bool:
+    """Whether `autocast` knows the kind of device."""
+    return device_type in BACKENDS
+
 
 READY, UNSCALED, STEPPED = "ready", "unscaled", "stepped"
 

@@ -36,6 +36,11 @@ class DType:
         return (dtype_from_name, (self.name,))
 
     @property
+    def is_complex(self) -> bool:
+        """False: there are no complex numbers."""
+        return False
+
+    @property
     def is_floating_point(self) -> bool:
         return self.kind == FLOAT
 

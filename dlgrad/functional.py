@@ -224,8 +224,15 @@ unsafe_chunk, unsafe_split, adjoint = chunk, split, movement.adjoint
 greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
 
 
-def where(condition: Tensor, input: Any, other: Any) -> Tensor:
-    """`input` where the bool `condition` holds, else `other`; tensors or numbers."""
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """`input` where the bool `condition` holds, else `other`; tensors or numbers.
+
+    `where(condition)` alone is `nonzero(condition, as_tuple=True)`: the positions.
+    """
+    if input is None and other is None:
+        return condition.nonzero(as_tuple=True)
+    if input is None or other is None:
+        raise TypeError("where() takes condition alone, or condition, input and other")
     return apply.where(condition, input, other)
 
 

@@ -17,7 +17,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from dlgrad.core.base import TensorBase, grad_mode, make, node_of
 from dlgrad.core.storage import Storage, pending_storages, realize
 from dlgrad.core.trees import flatten, unflatten
-from dlgrad.errors import CaptureError
+from dlgrad.errors import CaptureError, OutOfScopeError
 from dlgrad.lazy import graph
 from dlgrad.lazy.ops import BufferOps
 from dlgrad.runtime import engine
@@ -435,6 +435,29 @@ def restore(storage: Storage, memory: Buffer) -> None:
         )
 
 
+def _absent(name: str) -> Callable[..., Any]:
+    """A name of `torch.jit` that dlgrad has not, and what to use."""
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise OutOfScopeError(
+            f"dlgrad has no TorchScript, so there is no jit.{name}: a model is the Python code "
+            "that it is. @dlgrad.jit captures a training step; dlgrad.save and dlgrad.load keep "
+            "weights"
+        )
+
+    return refuse
+
+
+def _in_eager_mode() -> bool:
+    """False: there is no TorchScript."""
+    return False
+
+
+def _as_it_is(function: Callable[P, R] | None = None, **options: Any) -> Any:
+    """The function itself: there is no TorchScript that it could be left out of."""
+    return function if function is not None else _as_it_is
+
+
 def jit(function: Callable[P, R]) -> Jit[P, R]:
     """Makes a function of tensors that is captured on its second call and replayed after.
 
@@ -454,3 +477,11 @@ def jit(function: Callable[P, R]) -> Jit[P, R]:
     that changes, such as a clock or Python's own random numbers.
     """
     return Jit(function)
+
+
+for _name in ("script", "trace", "trace_module", "load", "save", "freeze"):
+    setattr(jit, _name, _absent(_name))
+for _name in ("is_scripting", "is_tracing"):
+    setattr(jit, _name, _in_eager_mode)
+for _name in ("export", "ignore", "unused", "script_if_tracing"):
+    setattr(jit, _name, _as_it_is)

@@ -104,6 +104,22 @@ class Generator:
         """The seed of the stream."""
         return self._seed
 
+    def get_offset(self) -> int:
+        """How many words were drawn since the stream began."""
+        return self.offset
+
+    def set_offset(self, offset: int) -> None:
+        """Goes to a place of the stream: how many words were drawn before."""
+        if offset < 0:
+            raise RuntimeError(f"the offset of a generator is not negative, got {offset}")
+        self.offset = int(offset) % _LARGEST_OFFSET
+
+    def clone_state(self) -> Generator:
+        """Another generator at the same place of the same stream."""
+        made = Generator(self._device)
+        made._seed, made.offset = self._seed, self.offset
+        return made
+
     def get_state(self) -> Tensor:
         """The seed and the offset, as 16 bytes."""
         return from_bytes(struct.pack("<QQ", self._seed, self.offset), uint8, (16,), "cpu")
@@ -206,6 +222,23 @@ def get_rng_state() -> Tensor:
 def set_rng_state(new_state: Tensor) -> None:
     """Goes back to a state of the default stream."""
     default_generator.set_state(new_state)
+
+
+@contextmanager
+def fork_rng(
+    devices: Any = None, enabled: bool = True, _caller: str = "fork_rng",
+    _devices_kw: str = "devices", device_type: str = "cuda",
+) -> Iterator[None]:  # fmt: skip
+    """A block after which the default stream goes on from where it was before.
+
+    There is one stream for all devices, so it makes no difference which are named.
+    """
+    mark = default_generator._seed, default_generator.offset
+    try:
+        yield
+    finally:
+        if enabled:
+            default_generator._seed, default_generator.offset = mark
 
 
 # Uniform and normal numbers ---------------------------------------------------------------------

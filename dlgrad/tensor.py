@@ -507,6 +507,16 @@ class Tensor(Methods):
 
     mH = mT  # there are no complex numbers to conjugate
 
+    @property
+    def H(self) -> Tensor:
+        """A matrix transposed: there are no complex numbers to conjugate."""
+        if len(self._shape) not in (0, 2):
+            raise RuntimeError(
+                "tensor.H is only supported on matrices (2-D tensors). Got "
+                f"{len(self._shape)}-D tensor. For batches of matrices, consider using tensor.mH"
+            )
+        return self.T
+
 
 def later_dlpack() -> Any:
     """The module for DLPack, which few programs need."""

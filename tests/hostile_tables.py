@@ -244,6 +244,10 @@ LAYERS = {
     "ParameterList": ("[t(2)]", ""),
     "ParameterDict": ('{"a": t(2)}', ""),
     "Parameter": ("t(2)", ""),
+    "UninitializedParameter": ("", ""),
+    "Buffer": ("t(2)", ""),
+    "DataParallel": ("nn.ReLU()", "t(2, 3)"),
+    "LazyLinear": ("4", "t(2, 3)"),
     "Identity": ("", "t(2)"),
     "CrossEntropyLoss": ("t(4)", "t(3, 4), i(4, 3)"),
     "NLLLoss": ("", "t(3, 4), i(4, 3)"),
@@ -283,13 +287,36 @@ SCHEDULERS = {
 }
 DISTRIBUTIONS = {
     "Bernoulli": "t(3).sigmoid()",
+    "Beta": "t(3).abs()+1, t(3).abs()+1",
+    "Binomial": "4, t(3).sigmoid()",
     "Categorical": "t(3).sigmoid()",
+    "Cauchy": "t(3), t(3).abs()+1",
+    "Chi2": "t(3).abs()+1",
+    "Dirichlet": "t(3).abs()+1",
     "Exponential": "t(3).sigmoid()+1",
+    "Gamma": "t(3).abs()+1, t(3).abs()+1",
+    "Geometric": "t(3).sigmoid()",
+    "Gumbel": "t(3), t(3).abs()+1",
+    "HalfNormal": "t(3).abs()+1",
     "Independent": "distributions.Normal(t(3), t(3).abs()+1), 1",
     "Laplace": "t(3), t(3).abs()+1",
     "LogNormal": "t(3), t(3).abs()+1",
+    "MixtureSameFamily": "distributions.Categorical(t(3).sigmoid()), "
+    "distributions.Normal(t(3), t(3).abs()+1)",
+    "Multinomial": "3, t(3).sigmoid()",
+    "MultivariateNormal": "t(2), dlgrad.eye(2)",
+    "NegativeBinomial": "3, t(3).sigmoid()",
     "Normal": "t(3), t(3).abs()+1",
+    "OneHotCategorical": "t(3).sigmoid()",
+    "Pareto": "t(3).abs()+1, t(3).abs()+1",
+    "Poisson": "t(3).abs()",
+    "RelaxedBernoulli": "0.5, t(3).sigmoid()",
+    "RelaxedOneHotCategorical": "0.5, t(3).sigmoid()",
+    "StudentT": "t(3).abs()+1, t(3)",
+    "TransformedDistribution": "distributions.Normal(t(3), t(3).abs()+1), "
+    "[distributions.ExpTransform()]",
     "Uniform": "t(3), t(3)+1",
+    "Weibull": "t(3).abs()+1, t(3).abs()+1",
     "Distribution": "(2, ), ()",
 }
 for d, places in ((1, "5"), (2, "5, 5"), (3, "4, 4, 4")):
@@ -298,6 +325,8 @@ for d, places in ((1, "5"), (2, "5, 5"), (3, "4, 4, 4")):
         LAYERS[f"Adaptive{kind}Pool{d}d"] = ("2", f"t(1, 2, {places})")
     for kind in ("Circular", "Reflection", "Replication", "Zero"):
         LAYERS[f"{kind}Pad{d}d"] = ("1", f"t(1, 2, {places})")
+    LAYERS[f"LazyConv{d}d"] = ("3, 2", f"t(1, 2, {places})")
+    LAYERS[f"LazyBatchNorm{d}d"] = ("", f"t(2, 2, {places})")
     for kind in ("BatchNorm", "InstanceNorm"):
         LAYERS[f"{kind}{d}d"] = ("2", f"t(2, 2, {places})")
     LAYERS[f"ConstantPad{d}d"] = ("1, 0.5", f"t(1, 2, {places})")

@@ -172,6 +172,37 @@ except DeviceError as error:
 
 
 @needs_simulator
+def test_memory_is_counted() -> None:
+    program = """
+import dlgrad
+from dlgrad import cuda
+print(cuda.memory_allocated(), cuda.is_initialized())
+cuda.init()
+before = cuda.memory_allocated()
+x = dlgrad.zeros(1000, device="cuda").realize()
+print(cuda.memory_allocated() - before >= 4000, cuda.memory_reserved() >= 4000)
+del x
+print(cuda.memory_allocated() == before, cuda.max_memory_allocated() >= before + 4000)
+cuda.reset_peak_memory_stats()
+print(cuda.max_memory_allocated() == before, cuda.memory_reserved() >= before + 4000)
+cuda.empty_cache()
+print(cuda.memory_reserved() == before, cuda.is_initialized(), cuda.get_device_capability()[0] > 0)
+start, end = (cuda.Event(enable_timing=True) for _ in range(2))
+start.record()
+end.record()
+print(start.elapsed_time(end) >= 0)
+cuda.set_device(0)
+try:
+    cuda.set_device(1)
+except dlgrad.DeviceError as error:
+    print("cuda:1" in str(error))
+"""
+    lines = run_program("cuda", program).splitlines()
+    assert lines[0] == "0 False"
+    assert lines[1:] == ["True True"] * 3 + ["True True True", "True", "True"], lines
+
+
+@needs_simulator
 def test_a_fault_in_a_kernel_is_reported_when_somebody_waits() -> None:
     program = """
 import dlgrad

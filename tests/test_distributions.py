@@ -9,18 +9,43 @@ import pytest
 
 import dlgrad
 from dlgrad.distributions import (
+    AffineTransform,
     Bernoulli,
+    Beta,
     Binomial,
     Categorical,
+    Cauchy,
+    Chi2,
+    Dirichlet,
     Distribution,
     Exponential,
+    ExpTransform,
+    Gamma,
+    Geometric,
+    Gumbel,
+    HalfCauchy,
+    HalfNormal,
     Independent,
+    InverseGamma,
     Laplace,
     LogNormal,
+    MixtureSameFamily,
+    Multinomial,
     MultivariateNormal,
+    NegativeBinomial,
     Normal,
+    OneHotCategorical,
+    OneHotCategoricalStraightThrough,
+    Pareto,
     Poisson,
+    RelaxedBernoulli,
+    RelaxedOneHotCategorical,
+    SigmoidTransform,
+    SoftmaxTransform,
+    StudentT,
+    TransformedDistribution,
     Uniform,
+    Weibull,
     kl_divergence,
     register_kl,
 )
@@ -31,7 +56,30 @@ CONTINUOUS: dict[str, tuple[Distribution, float, float]] = {
     "uniform": (Uniform(-1.0, 2.0), -1.0, 2.0),
     "exponential": (Exponential(1.5), 0.0, 20.0),
     "laplace": (Laplace(-0.5, 0.7), -15.0, 14.0),
-}
+    "gumbel": (Gumbel(0.5, 0.8), -5.0, 25.0),
+    "weibull": (Weibull(1.5, 2.0), 0.0, 12.0),
+    "half-normal": (HalfNormal(1.5), 0.0, 15.0),
+    "pareto": (Pareto(1.0, 8.0), 1.0, 20.0),
+    "transformed": (
+        TransformedDistribution(Normal(0.0, 0.5), [AffineTransform(0.1, -1.0), ExpTransform()]),
+        1e-6, 30.0,
+    ),
+}  # fmt: skip
+WITHOUT_MOMENTS = ("transformed",)
+# Those without an inverse of the cumulative probability.
+OTHERS: dict[str, tuple[Distribution, float, float]] = {
+    "gamma": (Gamma(2.5, 1.5), 0.0, 25.0),
+    "chi2": (Chi2(5.0), 0.0, 60.0),
+    "inverse gamma": (InverseGamma(6.0, 2.0), 1e-6, 40.0),
+    "beta": (Beta(2.5, 1.5), 0.0, 1.0),
+    "student": (StudentT(9.0, 0.5, 2.0), -70.0, 71.0),
+    "mixture": (
+        MixtureSameFamily(
+            Categorical(dlgrad.tensor([1.0, 3.0])),
+            Normal(dlgrad.tensor([-1.0, 2.0]), dlgrad.tensor([0.5, 1.0])),
+        ), -12.0, 13.0,
+    ),
+}  # fmt: skip
 
 
 def points(low: float, high: float, count: int = 20_000) -> tuple[Any, float]:
@@ -45,17 +93,112 @@ def test_densities_add_up_to_one_and_have_the_moments_named(name: str) -> None:
     d, low, high = CONTINUOUS[name]
     x, width = points(low, high)
     density = d.log_prob(x).exp() * width
-    mean = d.mean.item()
     assert density.sum().item() == pytest.approx(1, abs=1e-3)
-    assert (density * x).sum().item() == pytest.approx(mean, abs=2e-3)
-    variance = (density * (x - mean).square()).sum().item()
-    assert variance == pytest.approx(d.variance.item(), rel=5e-3)
-    assert d.stddev.item() == pytest.approx(math.sqrt(d.variance.item()), rel=1e-6)
-    assert -(density * d.log_prob(x)).sum().item() == pytest.approx(d.entropy().item(), abs=5e-3)
+    if name not in WITHOUT_MOMENTS:
+        check_moments(d, x, density)
+        found = -(density * d.log_prob(x)).sum().item()
+        assert found == pytest.approx(d.entropy().item(), abs=5e-3)
     middle = dlgrad.tensor(0.4, dtype=dlgrad.float64)
     below = (density * (x <= d.icdf(middle))).sum().item()
     assert below == pytest.approx(0.4, abs=2e-3)
     assert d.cdf(d.icdf(middle)).item() == pytest.approx(0.4, abs=1e-4)
+
+
+def check_moments(d: Distribution, x: Any, density: Any) -> None:
+    mean = d.mean.item()
+    assert (density * x).sum().item() == pytest.approx(mean, abs=2e-3)
+    variance = (density * (x - mean).square()).sum().item()
+    assert variance == pytest.approx(d.variance.item(), rel=5e-3)
+    assert d.stddev.item() == pytest.approx(math.sqrt(d.variance.item()), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_densities_and_draws_agree(name: str) -> None:
+    d, low, high = OTHERS[name]
+    x, width = points(low, high)
+    density = d.log_prob(x).exp() * width
+    assert density.sum().item() == pytest.approx(1, abs=1e-3)
+    check_moments(d, x, density)
+    if name != "mixture":
+        found = -(density * d.log_prob(x).clamp(min=-1e30)).sum().item()
+        assert found == pytest.approx(d.entropy().item(), abs=5e-3)
+    dlgrad.manual_seed(0)
+    drawn = d.sample((8000,))
+    below = density.cumsum(0)
+    for share in (0.1, 0.5, 0.9):
+        place = x[(below < share).sum().item()].item()
+        assert abs((drawn < place).float().mean().item() - share) < 0.03
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1.0, 3.5, 40.0])
+def test_gamma_numbers_move_with_their_shape(alpha: float) -> None:
+    """The mean of the gamma distribution is its shape, so the mean of the slopes is 1."""
+    from dlgrad.operators.gamma_sampling import gamma_slope
+
+    x, width = points(1e-9, alpha + 12 * math.sqrt(alpha) + 12, 40_000)
+    shape = dlgrad.full_like(x, alpha)
+    density = Gamma(alpha, 1.0).log_prob(x).exp() * width
+    assert (gamma_slope(x, shape) * density).sum().item() == pytest.approx(1, abs=2e-3)
+    dlgrad.manual_seed(1)
+    given = dlgrad.full((4000,), alpha, requires_grad=True)
+    Gamma(given, 2.0).rsample().sum().backward()
+    assert given.grad is not None
+    assert given.grad.mean().item() == pytest.approx(0.5, abs=0.08)
+
+
+def test_draws_in_a_captured_step_go_on() -> None:
+    @dlgrad.jit
+    def step(shape: dlgrad.Tensor) -> tuple[dlgrad.Tensor, dlgrad.Tensor]:
+        given = shape.detach().requires_grad_()
+        drawn = Gamma(given, 2.0, validate_args=False).rsample()
+        (slope,) = dlgrad.autograd.grad(drawn.sum(), given)
+        return drawn, slope
+
+    shape = dlgrad.tensor([0.5, 3.0])
+    runs = []
+    for captured in (True, False):
+        dlgrad.manual_seed(4)
+        call = step if captured else step.function
+        runs.append([[part.tolist() for part in call(shape)] for _ in range(4)])
+    for mine, other in zip(*runs, strict=True):
+        assert mine[0] == pytest.approx(other[0]) and mine[1] == pytest.approx(other[1])
+    assert runs[0][2] != runs[0][3]
+
+
+def test_draws_of_tiny_shapes_stay_positive() -> None:
+    dlgrad.manual_seed(0)
+    drawn = Gamma(dlgrad.full((1000,), 1e-4), 1.0).sample()
+    assert drawn.min().item() > 0
+
+
+def test_shares() -> None:
+    d = Dirichlet(dlgrad.tensor([[0.5, 1.0, 2.5], [30.0, 20.0, 50.0]]))
+    dlgrad.manual_seed(0)
+    drawn = d.sample((4000,))
+    assert drawn.shape == (4000, 2, 3)
+    assert (drawn.sum(-1) - 1).abs().max().item() < 1e-5
+    assert drawn.mean(0)[0].tolist() == pytest.approx([0.125, 0.25, 0.625], abs=0.02)
+    assert drawn.var(0).tolist()[0] == pytest.approx(d.variance.tolist()[0], rel=0.1)
+    assert d.mode.tolist()[1] == pytest.approx([29 / 97, 19 / 97, 49 / 97])
+    # Two shares are a beta distribution.
+    x = dlgrad.tensor([0.3, 0.7])
+    beta = Beta(2.0, 5.0).log_prob(x[0]).item()
+    assert Dirichlet(dlgrad.tensor([2.0, 5.0])).log_prob(x).item() == pytest.approx(beta)
+    concentration = dlgrad.tensor([1.5, 2.5], requires_grad=True)
+    Dirichlet(concentration).rsample((3000,))[:, 0].mean().backward()
+    assert concentration.grad is not None  # of the mean a / (a + b)
+    assert concentration.grad.tolist() == pytest.approx([2.5 / 16, -1.5 / 16], abs=0.02)
+
+
+def test_wide_tails() -> None:
+    for d, half in ((Cauchy(1.0, 2.0), 1.0), (HalfCauchy(2.0), 2.0)):
+        assert d.cdf(dlgrad.tensor(half)).item() == pytest.approx(0.5)
+        dlgrad.manual_seed(0)
+        drawn = d.sample((8000,))
+        assert (drawn < half).float().mean().item() == pytest.approx(0.5, abs=0.02)
+        x = dlgrad.tensor([0.3, 4.0], dtype=dlgrad.float64)
+        slope = (d.cdf(x + 1e-4) - d.cdf(x - 1e-4)) / 2e-4
+        assert d.log_prob(x).exp().tolist() == pytest.approx(slope.tolist(), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
@@ -100,6 +243,10 @@ def test_a_categorical() -> None:
         assert abs(first.count(place) / 3000 - share) < 0.04
     assert {row[1] for row in drawn.tolist()} == {2}
     assert d.sample().shape == (2,)
+    logits = dlgrad.zeros(2, requires_grad=True)
+    d = Categorical(logits=logits)
+    d.sample()
+    assert d.probs.requires_grad  # although the draw was the first to ask for it
     logits = dlgrad.zeros(4, requires_grad=True)
     Categorical(logits=logits).log_prob(dlgrad.tensor(2)).backward()
     assert logits.grad is not None
@@ -119,9 +266,16 @@ def test_a_bernoulli() -> None:
     assert Bernoulli(logits=0.0).entropy().item() == pytest.approx(math.log(2))
 
 
-@pytest.mark.parametrize("d", [Poisson(3.5), Binomial(9, 0.35), Binomial(9, logits=-0.4)], ids=repr)
+@pytest.mark.parametrize(
+    "d",
+    [
+        Poisson(3.5), Binomial(9, 0.35), Binomial(9, logits=-0.4), Geometric(0.35),
+        NegativeBinomial(2.5, 0.45),
+    ],
+    ids=repr,
+)  # fmt: skip
 def test_counts(d: Distribution) -> None:
-    k = dlgrad.arange(40 if isinstance(d, Poisson) else 10, dtype=dlgrad.float32)
+    k = dlgrad.arange(10 if isinstance(d, Binomial) else 50, dtype=dlgrad.float32)
     chance = d.log_prob(k).exp()
     mean = d.mean.item()
     assert chance.sum().item() == pytest.approx(1, abs=1e-5)
@@ -172,6 +326,59 @@ def test_a_normal_vector() -> None:
     apart = (drawn - loc).reshape(-1, 2)
     found = apart.mT @ apart / apart.shape[0]
     assert (found - covariance).abs().max().item() < 0.15
+
+
+def test_vectors_of_places() -> None:
+    probs = dlgrad.tensor([0.2, 0.3, 0.5])
+    d = OneHotCategorical(probs)
+    assert d.log_prob(d.enumerate_support()).exp().tolist() == pytest.approx([0.2, 0.3, 0.5])
+    dlgrad.manual_seed(0)
+    assert d.sample((4000,)).mean(0).tolist() == pytest.approx([0.2, 0.3, 0.5], abs=0.03)
+    logits = dlgrad.zeros(3, requires_grad=True)
+    drawn = OneHotCategoricalStraightThrough(logits=logits).rsample()
+    assert sorted(drawn.tolist()) == pytest.approx([0, 0, 1], abs=1e-6)
+    drawn[0].backward()
+    assert logits.grad is not None
+    assert logits.grad.tolist() == pytest.approx([2 / 9, -1 / 9, -1 / 9])
+    many = Multinomial(6, probs)
+    counts = many.sample((2000,))
+    assert set(counts.sum(-1).tolist()) == {6.0}
+    assert counts.mean(0).tolist() == pytest.approx([1.2, 1.8, 3.0], abs=0.1)
+    found = many.log_prob(dlgrad.tensor([1.0, 2.0, 3.0])).exp().item()
+    assert found == pytest.approx(60 * 0.2 * 0.3**2 * 0.5**3)
+
+
+def test_relaxed_ones_are_near_what_they_relax() -> None:
+    dlgrad.manual_seed(0)
+    one = RelaxedBernoulli(0.1, probs=dlgrad.tensor([0.2, 0.9]))
+    assert (one.sample((4000,)) > 0.5).float().mean(0).tolist() == pytest.approx(
+        [0.2, 0.9], abs=0.03
+    )
+    x, width = points(0.0, 1.0)
+    wide = RelaxedBernoulli(0.8, dlgrad.tensor(0.3, dtype=dlgrad.float64))
+    assert (wide.log_prob(x).exp() * width).sum().item() == pytest.approx(1, abs=2e-2)
+    shares = RelaxedOneHotCategorical(0.1, dlgrad.tensor([0.2, 0.3, 0.5]))
+    drawn = shares.sample((4000,))
+    chosen = [drawn.argmax(-1).tolist().count(place) / 4000 for place in range(3)]
+    assert chosen == pytest.approx([0.2, 0.3, 0.5], abs=0.03)
+    logits = dlgrad.zeros(3, requires_grad=True)
+    RelaxedOneHotCategorical(0.5, logits=logits).rsample()[0].backward()
+    assert logits.grad is not None and logits.grad.abs().sum().item() > 0
+
+
+def test_transformed_vectors_are_events() -> None:
+    base = Normal(dlgrad.zeros(2, 3), 1.0)
+    d = TransformedDistribution(base, SoftmaxTransform())
+    assert (tuple(d.batch_shape), tuple(d.event_shape)) == ((2,), (3,))
+    assert d.sample((4,)).sum(-1).tolist()[0] == pytest.approx([1, 1])
+    with pytest.raises(NotImplementedError, match="log_abs_det_jacobian"):
+        d.log_prob(dlgrad.tensor([0.2, 0.3, 0.5]))
+    cached = SigmoidTransform(cache_size=1)
+    x = dlgrad.tensor([50.0])
+    y = cached(x)
+    assert cached(x) is y and cached.inv(y) is x
+    with pytest.raises(ValueError, match="cache_size"):
+        SigmoidTransform(cache_size=2)
 
 
 def test_independent_dimensions() -> None:
@@ -257,6 +464,17 @@ def test_divergences_can_be_added() -> None:
         lambda: Normal(dlgrad.zeros(3), 1.0).log_prob(dlgrad.zeros(2)),
         lambda: Normal("zero", 1.0),
         lambda: Independent(Normal(0.0, 1.0), 1),
+        lambda: Gamma(0.0, 1.0),
+        lambda: Gamma(1.0, 1.0).log_prob(dlgrad.tensor(-1.0)),
+        lambda: Beta(1.0, 1.0).log_prob(dlgrad.tensor(1.5)),
+        lambda: Dirichlet(dlgrad.tensor(1.0)),
+        lambda: Dirichlet(dlgrad.ones(2)).log_prob(dlgrad.tensor([0.5, 0.6])),
+        lambda: Geometric(0.0),
+        lambda: OneHotCategorical(dlgrad.ones(2)).log_prob(dlgrad.tensor([1.0, 1.0])),
+        lambda: Multinomial(-1, dlgrad.ones(2)),
+        lambda: Pareto(1.0, 2.0).log_prob(dlgrad.tensor(0.5)),
+        lambda: MixtureSameFamily(Categorical(dlgrad.ones(2)), Normal(dlgrad.zeros(3), 1.0)),
+        lambda: TransformedDistribution(Normal(0.0, 1.0), [dlgrad.exp]),
         lambda: Poisson(-1.0),
         lambda: Poisson(2.0).log_prob(dlgrad.tensor(0.5)),
         lambda: Binomial(2.5, 0.5),

@@ -32,15 +32,15 @@ FLOORS = {
         "core.apply core.arguments core.autocasting core.base core.batching core.composing "
         "core.conversion core.creation core.device_type core.dims core.dlpack core.environment "
         "core.formatting core.gradients core.host core.in_place_methods core.inplace "
-        "core.inplace_views core.interchange core.joint core.later core.methods "
-        "core.place_gradients core.plain_answers core.storage core.tape core.templates "
-        "core.tracing core.trees "
+        "core.inplace_views core.interchange core.joint core.later core.methods core.older_types "
+        "core.place_gradients core.plain_answers core.python_functions core.storage core.tape "
+        "core.templates core.tensor_functions core.tracing core.trees "
         "operators.* matrix.* neural.* files.* autograd.* func.* functional jit linalg random "
         "special tensor"
     ),
     7: (
-        "cuda accelerator amp backends.* distributed multiprocessing utils.* nn.* optim.* data.* "
-        "distributions.* drawing.* viz"
+        "cuda cuda.amp accelerator amp backends.* distributed mps multiprocessing testing utils.* "
+        "nn.* optim.* data.* distributions.* drawing.* viz"
     ),
     8: "__init__ __main__ catalogue",
 }
@@ -216,7 +216,9 @@ def test_upper_floors_enter_no_room() -> None:
     for name in MODULES:
         if 5 <= floor_of(name) <= 7:
             for line, target in dlgrad_imports(name):
-                assert target.split(".")[0] not in ROOMS, f"{name}, line {line}: {target}"
+                room = target.split(".")[0]
+                inside = room == name.split(".")[0]  # the hall of a room, and what is beside it
+                assert room not in ROOMS or inside, f"{name}, line {line}: {target}"
 
 
 @pytest.mark.parametrize("name", MODULES)

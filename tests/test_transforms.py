@@ -133,6 +133,11 @@ def test_random_flips(kind, dim):
 
 def test_random_affine_of_known_maps():
     image = counting(1, 3, 3)
+    back = T.RandomRotation((90, 90))(image)
+    assert back.tolist() == T.RandomAffine((-90, -90))(image).tolist()
+    assert "degrees=(-20.0, 20.0)" in repr(T.RandomRotation(20))
+    with pytest.raises(NotImplementedError, match="size"):
+        T.RandomRotation(20, expand=True)
     turned = T.RandomAffine((90, 90))(image)
     assert turned.tolist() == [[[7, 4, 1], [8, 5, 2], [9, 6, 3]]], "clockwise"
     assert T.RandomAffine(0)(image).tolist() == image.tolist()

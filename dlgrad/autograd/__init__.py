@@ -47,6 +47,10 @@ def __getattr__(name: str) -> Any:
         import dlgrad.autograd.function as module
 
         return module
+    elif name in ("Variable", "variable"):
+        from dlgrad.core.later import find
+
+        return find("core.older_types", "Variable")
     else:
         raise AttributeError(f"module 'dlgrad.autograd' has no attribute {name!r}")
     globals()[name] = found = getattr(module, name)

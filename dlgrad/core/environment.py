@@ -54,6 +54,30 @@ def are_deterministic_algorithms_enabled() -> bool:
     return True
 
 
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    """False: there is nothing to warn of."""
+    return False
+
+
+def set_deterministic_debug_mode(debug_mode: int | str) -> None:
+    """Changes nothing: the results of dlgrad never depend on the order of threads."""
+    if debug_mode not in (0, 1, 2, "default", "warn", "error"):
+        raise RuntimeError(
+            "invalid value of debug_mode, expected 0, 1, 2, `default`, `warn` or `error`, but "
+            f"got {debug_mode!r}"
+        )
+
+
+def get_deterministic_debug_mode() -> int:
+    """2, "error": only deterministic algorithms run."""
+    return 2
+
+
+def set_flush_denormal(mode: bool) -> bool:
+    """False: the processor's setting for denormal numbers is left alone."""
+    return False
+
+
 def set_float32_matmul_precision(precision: str) -> None:
     """Changes nothing: products of float32 are computed in float32; checks the word."""
     if precision not in _PRECISIONS:

@@ -61,7 +61,8 @@ FUNCTIONS: dict[str, str] = {
         "neural.transposed": "conv_transpose1d conv_transpose2d conv_transpose3d",
         "operators.triangles": "diag diag_embed diagflat trace tril tril_indices triu triu_indices",
         "operators.trigonometry": (
-            "acos acosh asin asinh atan atan2 atanh cosh sinc sinh tan"
+            "acos acosh arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan "
+            "atan2 atanh cosh sinc sinh tan"
         ),
         "operators.arithmetic": (
             "angle copysign deg2rad float_power fmax fmin frexp gcd heaviside hypot lcm ldexp "
@@ -76,11 +77,30 @@ FUNCTIONS: dict[str, str] = {
             "preserve_format strided"
         ),
         "core.environment": (
-            "are_deterministic_algorithms_enabled can_cast compile get_float32_matmul_precision "
-            "get_num_interop_threads get_num_threads is_complex set_float32_matmul_precision "
-            "set_num_interop_threads set_num_threads use_deterministic_algorithms"
+            "are_deterministic_algorithms_enabled can_cast compile get_deterministic_debug_mode "
+            "get_float32_matmul_precision "
+            "get_num_interop_threads get_num_threads is_complex "
+            "is_deterministic_algorithms_warn_only_enabled set_deterministic_debug_mode "
+            "set_float32_matmul_precision set_flush_denormal set_num_interop_threads "
+            "set_num_threads use_deterministic_algorithms"
         ),
         "operators.norms": "dist norm renorm",
+        "core.older_types": (
+            "BFloat16Tensor BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor HalfTensor "
+            "IntTensor LongTensor ShortTensor set_default_tensor_type"
+        ),
+        "operators.signal_windows": (
+            "bartlett_window blackman_window hamming_window hann_window kaiser_window"
+        ),
+        "core.tensor_functions": (
+            "abs_ acos_ acosh_ arccos_ arccosh_ arcsin_ arcsinh_ arctan_ arctanh_ asin_ asinh_ "
+            "atan_ atanh_ ceil_ clamp_ clamp_max_ clamp_min_ clip_ conj conj_physical cos_ cosh_ "
+            "deg2rad_ detach detach_ erf_ erfc_ exp2_ exp_ expm1_ fill fill_ fix_ floor_ frac_ "
+            "gcd_ get_device i0_ is_conj is_inference is_neg is_same_size is_signed lcm_ ldexp_ "
+            "log10_ log1p_ log2_ log_ logit_ nan_to_num_ neg_ negative_ rad2deg_ real reciprocal_ "
+            "relu_ resolve_conj resolve_neg round_ rsqrt_ sigmoid_ sin_ sinc_ sinh_ sqrt_ square_ "
+            "tan_ tanh_ trunc_ typename xlogy_ zero_"
+        ),
         "operators.statistics": "corrcoef cov",
     }.items()
     for name in names.split()

@@ -206,6 +206,8 @@ class Methods(InPlaceMethods, PlainAnswers):
     sigmoid = activations.sigmoid
     softmax = activations.softmax
     log_softmax = activations.log_softmax
+    hardshrink = later("neural.activations")
+    prelu = later("neural.activations")
     bernoulli = later("operators.sampling")
     multinomial = later("operators.choices")
     bitcast = bitcast
@@ -460,6 +462,10 @@ class Methods(InPlaceMethods, PlainAnswers):
     baddbmm_ = in_place(linear.baddbmm)
     tril_ = later("operators.triangles", in_place=True)
     triu_ = later("operators.triangles", in_place=True)
+    fill_diagonal_ = later("core.python_functions")
+    apply_ = later("core.python_functions")
+    map_ = later("core.python_functions")
+    map2_ = later("core.python_functions")
     uniform_ = later("operators.sampling")
     normal_ = later("operators.sampling")
     bernoulli_ = later("operators.sampling")

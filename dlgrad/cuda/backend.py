@@ -59,6 +59,8 @@ class CudaBackend(Backend):
         self._lock = threading.RLock()  # again and again: a finalizer may free at any point
         self._free: dict[int, list[int]] = {}  # size in bytes -> addresses
         self._blocks: set[int] = set()  # every address that the driver has given
+        self.in_use = 0  # bytes handed out now
+        self.most_in_use = 0  # and the most since the start, or since it was set back
         self._programs: dict[Kernel | Gemm, Program] = {}
         self._compiler: CudaCompiler | None = None
 
@@ -106,6 +108,7 @@ class CudaBackend(Backend):
         with self._lock:
             kept = self._free.get(nbytes)
             if kept:
+                self._count(nbytes)
                 return kept.pop()
             driver = self._enter()
             address = c_uint64()
@@ -117,11 +120,23 @@ class CudaBackend(Backend):
                 self._give_back_kept()
                 driver.call("cuMemAlloc_v2", byref(address), nbytes)
             self._blocks.add(address.value)
+            self._count(nbytes)
             return address.value
+
+    def _count(self, nbytes: int) -> None:
+        self.in_use += nbytes
+        self.most_in_use = max(self.most_in_use, self.in_use)
+
+    def reserved(self) -> int:
+        """Bytes that the driver has given: handed out, or kept for later."""
+        with self._lock:
+            kept = sum(nbytes * len(addresses) for nbytes, addresses in self._free.items())
+            return self.in_use + kept
 
     def free(self, address: int, nbytes: int) -> None:
         with self._lock:
             if not self._closed:
+                self.in_use -= nbytes
                 self._free.setdefault(nbytes, []).append(address)
 
     def _give_back_kept(self) -> None:

@@ -56,7 +56,8 @@ class LessThan(Constraint):
         self.upper_bound = upper_bound
 
     def check(self, value: Tensor) -> Tensor:
-        return value < self.upper_bound
+        below: Tensor = value < self.upper_bound
+        return below
 
     def __repr__(self) -> str:
         return f"LessThan(upper_bound={self.upper_bound})"
@@ -83,7 +84,8 @@ class HalfOpenInterval(Interval):
     """Numbers between two bounds, the lower one included."""
 
     def check(self, value: Tensor) -> Tensor:
-        return super().check(value) & (value < self.upper_bound)
+        below: Tensor = value < self.upper_bound
+        return super().check(value) & below
 
 
 class IntegerInterval(Interval):
@@ -144,7 +146,8 @@ class LowerCholesky(Constraint):
     event_dim = 2
 
     def check(self, value: Tensor) -> Tensor:
-        triangle = (value.tril() == value).all(-1).all(-1)
+        same: Tensor = value.tril() == value
+        triangle = same.all(-1).all(-1)
         return triangle & (value.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
 
 
@@ -168,7 +171,8 @@ class Multinomial(Constraint):
         self.upper_bound = upper_bound
 
     def check(self, value: Tensor) -> Tensor:
-        return (value >= 0).all(-1) & (value.sum(-1) <= self.upper_bound)
+        few: Tensor = value.sum(-1) <= self.upper_bound
+        return (value >= 0).all(-1) & few
 
     def __repr__(self) -> str:
         return f"Multinomial(upper_bound={self.upper_bound})"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, ClassVar
 
 from dlgrad.autograd import no_grad
@@ -17,7 +16,12 @@ from dlgrad.core.creation import empty, full
 from dlgrad.distributions import constraints
 from dlgrad.distributions.constraints import Constraint
 from dlgrad.distributions.distribution import Distribution
-from dlgrad.distributions.utils import broadcast_all, logits_to_probs, probs_to_logits
+from dlgrad.distributions.utils import (
+    broadcast_all,
+    lazy_property,
+    logits_to_probs,
+    probs_to_logits,
+)
 from dlgrad.dtype import finfo, int64
 from dlgrad.lazy.shape import broadcast_shapes
 from dlgrad.neural.losses import binary_cross_entropy_with_logits
@@ -50,12 +54,12 @@ class Bernoulli(Distribution):
         self._param: Tensor = self.probs if probs is not None else self.logits
         super().__init__(self._param.shape, validate_args=validate_args)
 
-    @cached_property
+    @lazy_property
     def probs(self) -> Tensor:
         """The probability of 1."""
         return logits_to_probs(self.logits, is_binary=True)
 
-    @cached_property
+    @lazy_property
     def logits(self) -> Tensor:
         """The logarithm of p / (1 - p)."""
         return probs_to_logits(self.probs, is_binary=True)
@@ -133,12 +137,12 @@ class Categorical(Distribution):
             self._check(allowed, given, f"Expected parameter {name} {{value}} of Categorical to "
                         f"satisfy the constraint {allowed!r}, but found invalid values")
 
-    @cached_property
+    @lazy_property
     def probs(self) -> Tensor:
         """The probability of each place."""
         return logits_to_probs(self.logits)
 
-    @cached_property
+    @lazy_property
     def logits(self) -> Tensor:
         """The logarithm of the probability of each place."""
         return probs_to_logits(self.probs)

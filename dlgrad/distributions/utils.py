@@ -5,12 +5,35 @@ Floor 7.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
-from dlgrad.core.creation import tensor
-from dlgrad.dtype import finfo, get_default_dtype
+from dlgrad.autograd import enable_grad
+from dlgrad.core.creation import full, tensor
+from dlgrad.core.device_type import DeviceLike
+from dlgrad.dtype import DType, finfo, get_default_dtype
 from dlgrad.operators.joining import broadcast_tensors
+from dlgrad.runtime.capture import current_capture
 from dlgrad.tensor import Tensor
+
+T = TypeVar("T")
+
+
+class lazy_property(cached_property[T]):
+    """A property that is computed once, and recorded even if `no_grad` asks for it first."""
+
+    def __get__(  # type: ignore[override]
+        self, instance: object, owner: type[Any] | None = None
+    ) -> T:
+        with enable_grad():
+            return super().__get__(instance, owner)
+
+
+def number(value: float, dtype: DType, device: DeviceLike) -> Tensor:
+    """A number as a tensor: in memory, so that it can be checked, or in a captured step's text."""
+    if current_capture() is not None:
+        return full((), value, dtype=dtype, device=device)
+    return tensor(value, dtype=dtype, device=device)
 
 
 def broadcast_all(*values: Any) -> tuple[Tensor, ...]:
@@ -26,9 +49,7 @@ def broadcast_all(*values: Any) -> tuple[Tensor, ...]:
     dtype = get_default_dtype() if model is None else model.dtype
     device = None if model is None else model.device
     made = [
-        value
-        if isinstance(value, Tensor)
-        else tensor(float(value), dtype=dtype, device=device)
+        value if isinstance(value, Tensor) else number(float(value), dtype, device)
         for value in values
     ]
     return tuple(broadcast_tensors(*made))

@@ -50,8 +50,10 @@ def _output_sizes(
         return pair(output_size, rank, "output_size")
     if output_ratio is None:
         raise ValueError(f"{name} requires specifying either an output_size or an output_ratio")
-    one = isinstance(output_ratio, (int, float))
-    ratios = [output_ratio] * rank if one else list(output_ratio)  # type: ignore[arg-type]
+    if isinstance(output_ratio, (int, float)):
+        ratios = [float(output_ratio)] * rank
+    else:
+        ratios = list(output_ratio)
     if len(ratios) != rank:
         raise ValueError(
             f"{name} requires output_ratio to be a number or {rank} of them, got {output_ratio}"

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 from dlgrad.autograd import no_grad
 from dlgrad.core.arguments import refuse_argument
+from dlgrad.core.device_type import DeviceLike
 from dlgrad.dtype import DType, bfloat16, float16, float32, float64
 from dlgrad.errors import DTypeError
 from dlgrad.nn.hooks import BackwardHooks, ForwardHook, PreHook, RemovableHandle
-from dlgrad.nn.parameter import Parameter
+from dlgrad.nn.parameter import Buffer, Parameter
 from dlgrad.nn.state import IncompatibleKeys, load_state
 from dlgrad.nn.summary import Summary, summary
 from dlgrad.tensor import Tensor
@@ -86,6 +87,11 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         tables = self.__dict__
+        if isinstance(value, Buffer) and "_buffers" in tables:
+            self._forget(name)
+            tables.pop(name, None)
+            self.register_buffer(name, value, value.persistent)
+            return
         if isinstance(value, (Parameter, Module)) and "_parameters" not in tables:
             raise AttributeError(
                 f"call super().__init__() in {type(self).__name__}.__init__() before "
@@ -287,6 +293,35 @@ class Module:
         """Sets evaluation mode here and below."""
         return self.train(False)
 
+    def type(self: Self, dst_type: DType) -> Self:
+        """Parameters and buffers of all dtypes in the dtype `dst_type`."""
+        for module in self.modules():
+            for name, buffer in module._buffers.items():
+                module._buffers[name] = None if buffer is None else buffer.to(dst_type)
+        return self.to(dst_type)
+
+    def to_empty(self: Self, *, device: DeviceLike, recurse: bool = True) -> Self:
+        """On `device`; PyTorch leaves the numbers undefined there, here they are kept."""
+        if not recurse:
+            raise NotImplementedError("to_empty moves a module with all modules inside")
+        return self.to(device)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Changes nothing: kernels are compiled when they are first needed."""
+
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Puts `module` in the place that the dotted path `target` names.
+
+        With `strict` there must be a module already; AttributeError else.
+        """
+        path, _, last = target.rpartition(".")
+        if not last:
+            raise ValueError(f"target must name a submodule, got {target!r}")
+        owner = self.get_submodule(path)
+        if strict and last not in owner._modules:
+            raise AttributeError(f"{type(owner).__name__} has no attribute `{last}`")
+        setattr(owner, last, module)
+
     def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
         """Sets for all parameters whether they ask for a gradient."""
         for parameter in self.parameters():
@@ -368,6 +403,9 @@ class Module:
             if child is not None:
                 child.state_dict(result, f"{prefix}{name}.", keep_vars)
         return result
+
+    def _take_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Before a state with these shapes is loaded: lazy layers learn from them."""
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False

@@ -43,6 +43,15 @@ def load_state(
             f"Expected state_dict to be dict-like, got {type(state_dict)}; a state_dict maps names "
             "to tensors"
         )
+    for path, part in module.named_modules():
+        start = f"{path}." if path else ""
+        part._take_shapes(
+            {
+                name: tuple(state_dict[start + name].shape)
+                for name in (*part._parameters, *part._buffers)
+                if isinstance(state_dict.get(start + name), Tensor)
+            }
+        )
     own = module.state_dict(keep_vars=True)
     optional = {
         f"{path}.{name}" if path else name
@@ -56,8 +65,8 @@ def load_state(
         problems.append(f"Missing key(s) in state_dict: {_quoted(missing)}. ")
     if strict and unexpected:
         problems.append(f"Unexpected key(s) in state_dict: {_quoted(unexpected)}. ")
-    given = {name: state_dict[name] for name in own if name in state_dict}
-    for name, value in given.items():
+    found = {name: state_dict[name] for name in own if name in state_dict}
+    for name, value in found.items():
         if not isinstance(value, Tensor):
             problems.append(
                 f'While copying the parameter named "{name}", expected dlgrad.Tensor from '
@@ -74,7 +83,7 @@ def load_state(
             f"Error(s) in loading state_dict for {type(module).__name__}:\n\t{lines}"
         )
     with no_grad():
-        for name, value in given.items():
+        for name, value in found.items():
             if assign:
                 _assign(module, name, value)
             else:

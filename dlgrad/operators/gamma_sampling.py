@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from dlgrad.core.apply import cast, where
 from dlgrad.core.creation import tensor
 from dlgrad.core.tape import ROWS, Derivative, Row, record
-from dlgrad.dtype import FLOAT, finfo, float32, float64
+from dlgrad.dtype import FLOAT, DType, finfo, float32, float64
 from dlgrad.errors import DTypeError
 from dlgrad.operators.gamma_functions import digamma
 from dlgrad.operators.ranges import arange
@@ -88,8 +88,8 @@ def _near_zero(z: Tensor, a: Tensor) -> Tensor:
     beyond = z.log() - digamma(a + 1)  # L is 1 / a more
     logarithm = (beyond + a.reciprocal()).unsqueeze(-1)
     k = arange(1, _SERIES_TERMS, dtype=z.dtype, device=z.device)
-    factors = [(-1.0) ** n / math.factorial(n) for n in range(1, _SERIES_TERMS)]
-    factor = tensor(factors, dtype=z.dtype, device=z.device)
+    factors = tuple((-1.0) ** n / math.factorial(n) for n in range(1, _SERIES_TERMS))
+    factor = _table(factors, z.dtype, str(z.device))
     apart = a.unsqueeze(-1) + k
     terms = factor * z.unsqueeze(-1) ** k * (logarithm - apart.reciprocal()) / apart
     return -z * z.exp() * (beyond / a + terms.sum(-1))
@@ -105,8 +105,8 @@ def _by_quadrature(z: Tensor, a: Tensor) -> Tensor:
     rough = (2.5 * depth / z).sqrt()
     rough = where((rough > 1) & (z <= a), (depth + z) / a, rough)
     end = rough.minimum(depth / (z - a).abs().clamp(min=finfo(z.dtype).tiny))
-    place = tensor(points, dtype=z.dtype, device=z.device)
-    weight = tensor(weights, dtype=z.dtype, device=z.device)
+    place = _table(points, z.dtype, str(z.device))
+    weight = _table(weights, z.dtype, str(z.device))
     moved = (side * end).unsqueeze(-1) * place
     logarithm = (z.log() - digamma(a)).unsqueeze(-1)
     exponent = z.unsqueeze(-1) * moved.expm1() - a.unsqueeze(-1) * moved
@@ -115,7 +115,13 @@ def _by_quadrature(z: Tensor, a: Tensor) -> Tensor:
 
 
 @cache
-def gauss_legendre(count: int) -> tuple[list[float], list[float]]:
+def _table(values: tuple[float, ...], dtype: DType, device: str) -> Tensor:
+    """The numbers in memory: made once, before a step is captured."""
+    return tensor(values, dtype=dtype, device=device)
+
+
+@cache
+def gauss_legendre(count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Points in (0, 1) and weights that integrate polynomials of degree 2 count - 1 exactly."""
     points, weights = [], []
     for number in range(count):
@@ -123,12 +129,13 @@ def gauss_legendre(count: int) -> tuple[list[float], list[float]]:
         for _ in range(10):  # Newton's method on the Legendre polynomial
             value, before = x, 1.0
             for degree in range(2, count + 1):
-                value, before = ((2 * degree - 1) * x * value - (degree - 1) * before) / degree, value
+                after = ((2 * degree - 1) * x * value - (degree - 1) * before) / degree
+                value, before = after, value
             slope = count * (x * value - before) / (x * x - 1)
             x -= value / slope
         points.append((1 + x) / 2)
         weights.append(1 / ((1 - x * x) * slope * slope))
-    return points, weights
+    return tuple(points), tuple(weights)
 
 
 def _slope_rule(g: Tensor, e: Any) -> Tensor:

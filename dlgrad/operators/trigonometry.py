@@ -190,3 +190,7 @@ ROWS.update(
         "atanh": Row("Atanh", _D("a", lambda g, e: div(g, (1 - e.a) * (1 + e.a)))),
     }
 )
+
+
+arccos, arccosh, arcsin, arcsinh = acos, acosh, asin, asinh
+arctan, arctan2, arctanh = atan, atan2, atanh

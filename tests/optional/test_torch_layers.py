@@ -271,12 +271,11 @@ def test_a_layer_that_draws(row):
 def test_every_layer_of_pytorch_is_compared_or_named():
     """What PyTorch has and dlgrad has not is named here; the rest is in a list above."""
     not_there = {
-        "AdaptiveLogSoftmaxWithLoss", "Container", "CrossMapLRN2d", "DataParallel",
-        "FractionalMaxPool2d", "FractionalMaxPool3d", "LinearCrossEntropyLoss", "NLLLoss2d",
-        "RNNCellBase", "SyncBatchNorm",
+        "AdaptiveLogSoftmaxWithLoss", "Container", "CrossMapLRN2d",
+        "LinearCrossEntropyLoss", "NLLLoss2d", "RNNCellBase", "SyncBatchNorm",
     }  # fmt: skip
     elsewhere = {
-        "CTCLoss",
+        "CTCLoss", "DataParallel", "FractionalMaxPool2d", "FractionalMaxPool3d",
         "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "Module", "ModuleDict", "ModuleList",
         "ParameterDict", "ParameterList", "RNNBase", "Sequential", "TransformerDecoder",
         "TransformerEncoder",
@@ -305,6 +304,24 @@ def test_unpooling(rank):
         (out * out).sum().backward()
         results.append((repr(unpool), indices.tolist(), out.tolist(), x.grad.tolist()))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_fractional_pooling(rank):
+    array = inputs_of([(2, 3, 7, 8, 9)[: rank + 2]])[0]
+    shares = np.random.default_rng(0).random((2, 3, rank), dtype=np.float32)
+    for settings in ({"output_size": 3}, {"output_ratio": (0.3, 0.7, 0.45)[:rank]}):
+        results = []
+        for library, make in ((nn, dlgrad.tensor), (torch.nn, torch.from_numpy)):
+            x = make(array).requires_grad_()
+            pool = getattr(library, f"FractionalMaxPool{rank}d")(
+                2, return_indices=True, _random_samples=make(shares), **settings
+            )
+            values, indices = pool(x)
+            (values * values).sum().backward()
+            state = list(pool.state_dict())
+            results.append((state, indices.tolist(), values.tolist(), x.grad.tolist()))
+        assert results[0] == results[1]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -8,6 +8,7 @@ from dlgrad.data.transforms.at_random import (
     RandomCrop,
     RandomErasing,
     RandomHorizontalFlip,
+    RandomRotation,
     RandomVerticalFlip,
 )
 from dlgrad.data.transforms.base import Compose, Lambda, Transform
@@ -21,6 +22,6 @@ from dlgrad.data.transforms.values import (
 
 __all__ = [
     "CenterCrop", "Compose", "ConvertImageDtype", "Lambda", "Normalize", "Pad", "RandomAffine",
-    "RandomCrop", "RandomErasing", "RandomHorizontalFlip", "RandomVerticalFlip", "Resize",
-    "ToTensor", "Transform", "convert_image_dtype",
+    "RandomCrop", "RandomErasing", "RandomHorizontalFlip", "RandomRotation",
+    "RandomVerticalFlip", "Resize", "ToTensor", "Transform", "convert_image_dtype",
 ]  # fmt: skip

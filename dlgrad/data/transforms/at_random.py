@@ -187,6 +187,31 @@ class RandomAffine(Transform):
         )
 
 
+class RandomRotation(RandomAffine):
+    """Turns an image about its middle; positive degrees are counter-clockwise, as in torchvision.
+
+    - `degrees`: the range of the angle, or its largest absolute value.
+    - `interpolation`: "nearest" or "bilinear"; `fill`: the value outside of the image.
+
+    The size stays: NotImplementedError for `expand`, with which images of a batch would differ.
+    """
+
+    def __init__(
+        self, degrees: float | Sequence[float], interpolation: str = "nearest",
+        expand: bool = False, fill: float = 0, generator: Generator | None = None,
+    ) -> None:  # fmt: skip
+        if expand:
+            raise NotImplementedError(
+                "RandomRotation keeps the size of an image; Pad before it keeps the corners"
+            )
+        low, high = as_range(degrees, "degrees")
+        super().__init__((-high, -low), None, None, None, interpolation, fill, generator)
+
+    def extra_repr(self) -> str:
+        low, high = self.degrees
+        return f"degrees={(-high, -low)}, interpolation={self.interpolation}, fill={self.fill}"
+
+
 def _source_map(
     angle: float, move: tuple[int, int], scale: float, shear: Pair, width: int, height: int
 ) -> list[list[float]]:
