@@ -23,8 +23,8 @@ from dlgrad.tensor import Tensor
 _LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-class _Symmetric(Distribution):
-    """Numbers on both sides of `loc` alike, `scale` wide."""
+class LocationScale(Distribution):
+    """Real numbers, most of them near `loc`, `scale` wide."""
 
     has_rsample = True
     arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
@@ -38,16 +38,20 @@ class _Symmetric(Distribution):
         return constraints.real
 
     @property
-    def mean(self) -> Tensor:
-        return self.loc
-
-    @property
     def mode(self) -> Tensor:
         return self.loc
 
     def expand(self, batch_shape: Sequence[int]) -> Distribution:
         expanded: Distribution = self._expanded(batch_shape, "loc", "scale")
         return expanded
+
+
+class _Symmetric(LocationScale):
+    """Numbers on both sides of `loc` alike."""
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
 
 
 class Normal(_Symmetric):

@@ -14,7 +14,7 @@ from dlgrad.core.apply import where
 from dlgrad.core.creation import full_like, zeros_like
 from dlgrad.distributions import constraints
 from dlgrad.distributions.constraints import Constraint
-from dlgrad.distributions.continuous import Normal
+from dlgrad.distributions.continuous import LocationScale, Normal
 from dlgrad.distributions.distribution import Distribution
 from dlgrad.distributions.utils import broadcast_all
 from dlgrad.dtype import finfo
@@ -40,26 +40,12 @@ class _ByInverse(Distribution):
         return expanded
 
 
-class Cauchy(_ByInverse):
+class Cauchy(_ByInverse, LocationScale):
     """The ratio of two normal numbers, around `loc`, half of them within `scale` of it."""
-
-    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
-
-    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
-        self.loc, self.scale = broadcast_all(loc, scale)
-        super().__init__(self.loc.shape, validate_args=validate_args)
-
-    @property
-    def support(self) -> Constraint:
-        return constraints.real
 
     @property
     def mean(self) -> Tensor:
         return full_like(self.loc, math.nan)
-
-    @property
-    def mode(self) -> Tensor:
-        return self.loc
 
     @property
     def variance(self) -> Tensor:
@@ -82,26 +68,12 @@ class Cauchy(_ByInverse):
         return math.log(4 * math.pi) + self.scale.log()
 
 
-class Gumbel(_ByInverse):
+class Gumbel(_ByInverse, LocationScale):
     """The largest of many numbers: `loc` is the mode, `scale` the width."""
-
-    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
-
-    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
-        self.loc, self.scale = broadcast_all(loc, scale)
-        super().__init__(self.loc.shape, validate_args=validate_args)
-
-    @property
-    def support(self) -> Constraint:
-        return constraints.real
 
     @property
     def mean(self) -> Tensor:
         return self.loc + self.scale * _EULER
-
-    @property
-    def mode(self) -> Tensor:
-        return self.loc
 
     @property
     def stddev(self) -> Tensor:
