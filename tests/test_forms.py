@@ -10,6 +10,8 @@ from launches import recorded
 import dlgrad
 import dlgrad.nn.functional as F
 from dlgrad import config
+from dlgrad.codegen import lower_space
+from dlgrad.runtime import engine
 
 TRANSPOSED = [
     ((70, 130), (1, 0)),
@@ -217,3 +219,33 @@ def test_products_of_narrow_matrices(m, k, n):
     assert (a.realize() @ b.realize()).tolist() == expected
     wide = dlgrad.stack([a, a + 1]).realize() @ b.realize()
     assert wide[0].tolist() == expected
+
+
+# Results past the caches ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 17, 512, 1200, 5003])
+def test_large_results_go_past_the_caches(count, monkeypatch):
+    """With everything counted as large: other types, several results, parts of a range."""
+    monkeypatch.setattr(lower_space, "BYTES_IN_CACHES", 0)
+    engine.clear_plans()
+    x = dlgrad.arange(count).float().realize()
+    wide = dlgrad.zeros(2 * count).realize()
+    with recorded() as seen:
+        total = (x * 2 + 1).realize()
+        odd = (x % 2 == 1).realize()
+        half, byte = (x * 0.5).half(), (x % 200).to(dlgrad.uint8)
+        half.realize(byte)
+        x.add_(1).realize()  # in the memory that it reads
+        wide[3 : 3 + count // 2] = 7.0  # a part of a memory
+        wide.realize()
+    names = [launch.program.name for launch in seen.launches]
+    assert sum(name.endswith("_streamed") for name in names) >= 3 and len(names) > 3
+    assert total.tolist() == [2.0 * i + 1 for i in range(count)]
+    assert odd.tolist() == [i % 2 == 1 for i in range(count)]
+    assert half.tolist() == (dlgrad.arange(count, device="python") * 0.5).half().tolist()
+    assert byte.tolist() == [i % 200 for i in range(count)]
+    assert x.tolist() == [i + 1.0 for i in range(count)]
+    inside = range(3, 3 + count // 2)
+    assert wide.tolist() == [7.0 if i in inside else 0.0 for i in range(2 * count)]
+    engine.clear_plans()

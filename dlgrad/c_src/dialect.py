@@ -33,6 +33,44 @@ _OPERATIONS = {
 }
 
 _HELPERS = {
+    "dg_stream": """
+/* Copies bytes past the caches, by whole vectors where the processor can and the place fits. */
+INLINE void dg_stream(void *to, const void *from, int64_t count)
+{
+    char *at = to;
+    const char *next = from;
+#ifdef __SSE2__
+#if defined(__AVX512F__)
+    enum { WIDE = 64 };
+#elif defined(__AVX__)
+    enum { WIDE = 32 };
+#else
+    enum { WIDE = 16 };
+#endif
+    typedef float wide __attribute__((vector_size(WIDE), may_alias));
+    typedef float loose __attribute__((vector_size(WIDE), aligned(1), may_alias));
+    if ((__UINTPTR_TYPE__)at % WIDE == 0)
+        for (; count >= WIDE; count -= WIDE, at += WIDE, next += WIDE) {
+            const wide values = *(const loose *)next;
+#ifdef __AVX__
+            __asm__ volatile("vmovntps %1, %0" : "=m"(*(wide *)at) : "x"(values));
+#else
+            __asm__ volatile("movntps %1, %0" : "=m"(*(wide *)at) : "x"(values));
+#endif
+        }
+#endif
+    __builtin_memcpy(at, next, (__SIZE_TYPE__)count);
+}
+""",
+    "dg_stream_end": """
+/* What was streamed is there for everybody from here on. */
+INLINE void dg_stream_end(void)
+{
+#ifdef __SSE2__
+    __asm__ volatile("sfence" : : : "memory");
+#endif
+}
+""",
     "INLINE": "#define INLINE static inline __attribute__((always_inline))",
     "bool": "#include <stdbool.h>",
     "true": "#include <stdbool.h>",
@@ -214,5 +252,7 @@ C = Dialect(
     integer_scalar_declaration="const {type} {name} = ({type})scalars[{position}];",
     simd="#pragma omp simd",
     simd_reduction=" reduction({operator}:{names})",
+    stream="dg_stream({to}, {block}, ({count}) * (int64_t)sizeof({type}));",
+    stream_end="dg_stream_end();",
     reserved=_RESERVED,
 )

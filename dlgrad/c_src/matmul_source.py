@@ -10,7 +10,7 @@ depends on the vector unit, and here the fused expressions are spliced in.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from dlgrad.c_src.dialect import C
@@ -39,7 +39,7 @@ from dlgrad.c_src.matmul_vectors import (
     types,
 )
 from dlgrad.codegen.helper_source import value_type
-from dlgrad.codegen.kernel import Alu, Caps, Expr, Gemm, Let, Load, Local, Stmt, Store
+from dlgrad.codegen.kernel import Caps, Expr, Gemm, Let, Load, Local, Stmt, Store, loads_of
 from dlgrad.codegen.render import declarations, statements, with_helpers
 from dlgrad.dtype import bfloat16
 
@@ -153,14 +153,6 @@ def _constants(gemm: Gemm, tile: Tile, caps: Caps) -> str:
 # Accesses and names -----------------------------------------------------------------------------
 
 
-def _loads(expr: Expr) -> Iterator[Load]:
-    if isinstance(expr, Load):
-        yield expr
-    elif isinstance(expr, Alu):
-        for source in expr.src:
-            yield from _loads(source)
-
-
 def _accesses(*values: Expr | Stmt) -> list[int]:
     """The numbers of the accesses of expressions and statements, each once."""
     found = []
@@ -170,7 +162,7 @@ def _accesses(*values: Expr | Stmt) -> list[int]:
         if isinstance(value, (Let, Store)):
             value = value.value
         assert isinstance(value, Expr)
-        found += [load.access for load in _loads(value)]
+        found += [load.access for load in loads_of(value)]
     return list(dict.fromkeys(found))
 
 

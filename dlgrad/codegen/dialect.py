@@ -90,4 +90,8 @@ class Dialect:
     simd: str = ""  # the line above a loop without dependences
     simd_reduction: str = ""  # added to it: {operator} {names}
 
+    # Results written past the caches, by way of a block that stays in them
+    stream: str = ""  # copies such a block: {to} {block} {count} {type}
+    stream_end: str = ""
+
     reserved: frozenset[str] = field(default=frozenset())  # names that a kernel must not use

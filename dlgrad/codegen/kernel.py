@@ -220,6 +220,10 @@ class Kernel:
     `cooperative` is for GPUs: one group of threads, not one thread, does each iteration of the
     parallel range, and shares the outermost REDUCE and LANES loops within it.  Elsewhere it
     says nothing.
+
+    `streams` says that the results are more than caches hold, and are best written past them.
+    It is only there for kernels of one PARALLEL loop whose stores follow its axis and write
+    what the kernel does not read.
     """
 
     name: str  # readable and unique: op words and a hash of the structure
@@ -229,6 +233,34 @@ class Kernel:
     scalars: tuple[DType, ...]
     body: tuple[Stmt, ...]
     cooperative: bool = False
+    streams: bool = False
+
+
+def can_stream(kernel: Kernel) -> bool:
+    """Whether `streams` may be said of a kernel."""
+    if len(kernel.body) != 1 or not isinstance(kernel.body[0], Loop):
+        return False
+    loop = kernel.body[0]
+    if loop.kind is not LoopKind.PARALLEL or loop.tile is not None:
+        return False
+    written, read = set(), set()
+    for stmt in loop.body:
+        if not isinstance(stmt, (Let, Store)):
+            return False
+        read |= {load.buffer for load in loads_of(stmt.value)}
+        if isinstance(stmt, Store):
+            written.add(stmt.buffer)
+            if stmt.index != Index(((loop.axis, 1),)):
+                return False
+    return not written & read
+
+
+def loads_of(expr: Expr) -> list[Load]:
+    """The loads in an expression."""
+    if isinstance(expr, Load):
+        return [expr]
+    sources = expr.src if isinstance(expr, Alu) else ()
+    return [load for source in sources for load in loads_of(source)]
 
 
 def parallel_nest(kernel: Kernel) -> tuple[Loop, ...]:

@@ -8,7 +8,7 @@ turns values into expressions.  `lower.py` chooses the form of the loops.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from dlgrad.codegen.kernel import (
@@ -27,6 +27,7 @@ from dlgrad.codegen.kernel import (
     Size,
     Stmt,
     Store,
+    can_stream,
 )
 from dlgrad.codegen.kernel import Counter as CounterExpr
 from dlgrad.codegen.lower_values import (
@@ -51,6 +52,7 @@ from dlgrad.lazy.shape import Shape, View
 # element well if it knows that it is every second.
 SMALL_STRIDE = 4
 
+BYTES_IN_CACHES = 64 << 20  # kernels that move more leave nothing behind for the next one
 NOWHERE = Scratch(0)  # what a counter walks through
 
 
@@ -492,6 +494,8 @@ class LoopSpace(Values):
         elements = prod(self.group.full)
         flops = elements * sum(OPS[node.op].cost for node in self.group.members)
         moved = self.bytes_moved()
+        if moved > BYTES_IN_CACHES and self.caps.group_size == 1 and can_stream(kernel):
+            kernel = replace(kernel, name=f"{kernel.name}_streamed", streams=True)
         return KernelCall(
             kernel,
             list(self.memories),

@@ -40,6 +40,8 @@ from dlgrad.codegen.writer import (
 from dlgrad.dtype import FLOAT, DType
 from dlgrad.lazy.ops import ReduceOps, reduce_identity
 
+STREAM_BLOCK = 512  # elements that are computed before they go past the caches
+
 
 def expression(
     expr: Expr, dialect: Dialect, parameters: Sequence[Parameter], place: Place
@@ -158,11 +160,15 @@ class _KernelWriter(Statements):
         self.nest = parallel_nest(kernel)
         self.cooperative = kernel.cooperative and bool(dialect.group_index)
         self.started: dict[str, str] = {}  # accumulators that still have their first value
+        self.streaming = False  # in the loop whose results go to blocks first
         self.sharing = False  # at the level where the threads of a group share loops
 
     def element(self, access: Load | Store) -> str:
         assert access.index is not None
-        return f"{self.parameters[access.buffer].name}[{index_text(access.index)}]"
+        name = self.parameters[access.buffer].name
+        if self.streaming and isinstance(access, Store):
+            return f"{name}_block[{index_text(access.index)} - first]"
+        return f"{name}[{index_text(access.index)}]"
 
     def function(self) -> str:
         self.lines.append(opening(self.kernel, self.dialect))
@@ -192,6 +198,9 @@ class _KernelWriter(Statements):
     def range_loops(self) -> None:
         """The flattened loops from begin to end; the last one stays a loop, for its vectors."""
         index, last = self.dialect.index, self.nest[-1]
+        if self.kernel.streams and self.dialect.stream:
+            self.stream_loop(last)
+            return
         if len(self.nest) == 1:
             if is_vector_loop(last):
                 self.vector_line()
@@ -209,6 +218,29 @@ class _KernelWriter(Statements):
         self.counted_loop(last, "first", "last")
         self.depth -= 1
         self.line("}")
+
+    def stream_loop(self, loop: Loop) -> None:
+        """The only loop in pieces: each is computed into blocks, which go past the caches."""
+        results = [p for p in self.parameters if p.is_output]
+        kinds = {p.name: element_type(p.dtype, self.dialect) for p in results}
+        for name, kind in kinds.items():
+            self.line(f"{kind} {name}_block[{STREAM_BLOCK}];")
+        piece = f"(first / {STREAM_BLOCK} + 1) * {STREAM_BLOCK}"
+        self.line(f"for ({self.dialect.index} first = begin, stop; first < end; first = stop) {{")
+        self.depth += 1
+        self.line(f"stop = dg_min({piece}, end);")
+        self.vector_line()
+        self.streaming = True
+        self.counted_loop(loop, "first", "stop")
+        self.streaming = False
+        for name, kind in kinds.items():
+            to, block = f"{name} + first", f"{name}_block"
+            self.line(
+                self.dialect.stream.format(to=to, block=block, count="stop - first", type=kind)
+            )
+        self.depth -= 1
+        self.line("}")
+        self.line(self.dialect.stream_end)
 
     def axes(self, place: str) -> list[tuple[str, str]]:
         """Each axis of the nest with its value at a flattened place, outermost first."""
