@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,15 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
 
 
 def pytest_sessionfinish() -> None:
-    """Lets the last collections of garbage pass over what is there now.
+    """Does what belongs to the end of the process while there is time for it.
 
-    pytest and Python each go through all objects once more; after thousands of tests that takes
-    longer than the ten seconds that pytest-xdist gives a worker to end, and a worker that is
-    killed cannot remove its temporary files.
+    pytest-xdist kills a worker that has not ended ten seconds after its last test.  Thousands of
+    tests leave thousands of kernels to unload, and objects that the last collections of garbage
+    would go through.
     """
+    temporary = sys.modules.get("dlgrad.runtime.temporary")
+    if temporary is not None:
+        temporary.leave()
     gc.freeze()
 
 

@@ -79,16 +79,19 @@ def _register() -> None:
     if _registered:
         return
     _registered = True
-    atexit.register(_leave)
+    atexit.register(leave)
     processes = sys.modules.get("multiprocessing.process")
     utilities = sys.modules.get("multiprocessing.util")
     if processes is not None and utilities is not None and processes.parent_process():
         # A forked worker of multiprocessing ends without running atexit.
-        utilities.Finalize(None, _leave, exitpriority=-100)
+        utilities.Finalize(None, leave, exitpriority=-100)
 
 
-def _leave() -> None:
-    """The end of the process: actions in reverse order, then the files."""
+def leave() -> None:
+    """The end of the process: actions in reverse order, then the files.
+
+    Runs by itself at exit.  Nothing can be computed afterwards.
+    """
     global _path
     while _actions:
         action = _actions.pop()
