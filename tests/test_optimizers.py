@@ -284,6 +284,49 @@ def test_steps_from_kept_launches_are_the_plain_ones(name, monkeypatch):
     assert kept == plain
 
 
+def steps_with(make, gradients, monkeypatch, change=lambda optimizer, step: None):
+    """Parameters after steps from kept launches, and after the same steps in the plain way."""
+    found = []
+    for plain in (False, True):
+        param = dlgrad.full((40, 25), 1.5).realize().requires_grad_()
+        optimizer = make([param])
+        if plain:
+            repeat = lambda self, found: self._update_all(found, {})  # noqa: E731
+            monkeypatch.setattr(type(optimizer), "_repeat", repeat)
+        for step, gradient in enumerate(gradients):
+            change(optimizer, step)
+            param.grad = gradient(param)
+            optimizer.step()
+        found.append(param.tolist())
+    return found
+
+
+@pytest.mark.parametrize("dtype", [dlgrad.bfloat16, dlgrad.float64])
+def test_gradients_of_another_type_are_not_taken_for_the_kept_ones(dtype, monkeypatch):
+    def ones(dtype):
+        return lambda param: dlgrad.ones(40, 25, dtype=dtype).realize()
+
+    gradients = [ones(dlgrad.float32)] * 4 + [ones(dtype)] * 4
+    kept, plain = steps_with(lambda p: optim.SGD(p, lr=0.1), gradients, monkeypatch)
+    assert kept == plain
+
+
+def test_a_gradient_in_the_memory_of_its_parameter(monkeypatch):
+    gradients = [lambda param: dlgrad.ones(40, 25).realize()] * 4 + [lambda p: p.detach()] * 2
+    kept, plain = steps_with(lambda p: optim.AdamW(p, lr=0.1), gradients, monkeypatch)
+    assert kept == plain
+
+
+def test_a_changed_epsilon_of_adafactor_counts(monkeypatch):
+    def change(optimizer, step):
+        if step == 4:
+            optimizer.param_groups[0]["eps"] = (1e-2, 50.0)
+
+    gradients = [lambda param: dlgrad.full((40, 25), 0.3).realize()] * 6
+    kept, plain = steps_with(lambda p: optim.Adafactor(p, lr=0.1), gradients, monkeypatch, change)
+    assert kept == plain
+
+
 def test_an_optimizer_of_a_user_is_never_repeated():
     """Its update may read what changes from step to step."""
 

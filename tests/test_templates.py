@@ -84,6 +84,24 @@ def test_what_cannot_be_kept_is_called_every_time(function):
 CONSTANT = dlgrad.tensor([1.0, 2.0, 3.0], device=DEVICE)
 
 
+def test_a_way_back_inside_autocast_is_its_own():
+    a = dlgrad.tensor([[4.0, 1.0], [1.0, 3.3]])
+    b = dlgrad.tensor([[1.1], [2.3]])
+
+    def slope(half):
+        x = a.clone().requires_grad_()
+        total = dlgrad.linalg.solve(x, b).sum()
+        with dlgrad.autocast("cpu", enabled=half):
+            total.backward()
+        return x.grad.tolist()
+
+    exact = slope(False)
+    templates._templates.clear()
+    for half in (True, True, False, False, False):
+        found = slope(half)
+    assert found == exact
+
+
 def test_other_shapes_and_dtypes_have_their_own():
     with dlgrad.no_grad():
         for _ in range(3):

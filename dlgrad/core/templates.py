@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dlgrad.core.autocasting import is_autocast_enabled
 from dlgrad.core.base import TensorBase, from_storage, grad_mode, make, node_of
 from dlgrad.core.storage import Storage
 from dlgrad.core.tracing import TRACED, current_trace, placeholder
+from dlgrad.dtype import get_default_dtype
 from dlgrad.errors import VmapError
 from dlgrad.lazy import graph
 from dlgrad.lazy.graph import Node
@@ -53,11 +55,12 @@ def remembered(
 
     `key` says which function, with everything that it reads beside the sources.
     """
-    if grad_mode.enabled or current_trace() is not None:
+    if grad_mode.enabled or current_trace() is not None or is_autocast_enabled():
         return function(*sources)
     device = sources[0]._storage.node.device
     try:
-        full = (key, device, *[(source.dtype, source._shape) for source in sources])
+        kinds = [(source.dtype, source._shape) for source in sources]
+        full = (key, device, get_default_dtype(), *kinds)
         steps = _templates.get(full)
     except TypeError:  # something in the key has no hash
         return function(*sources)

@@ -240,6 +240,9 @@ class Adafactor(Optimizer):
         if not group["d"] >= 1:
             raise ValueError(f"Clipping threshold d should be >= 1 but is: {group['d']}")
 
+    def flags(self, group: Group) -> tuple[Any, ...]:
+        return (*super().flags(group), *group["eps"])
+
     def begin(self, param: Tensor, state: State, group: Group) -> None:
         if param.ndim < 2:
             state["variance"] = moment(param)

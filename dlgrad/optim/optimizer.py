@@ -223,18 +223,20 @@ class Optimizer:
         """
         evaluate_pending()
         parameters = [param for cohort in cohorts for param in cohort.parameters]
-        gradients = memories([param.grad for param in parameters if param.grad is not None])
+        gradients = [param.grad for param in parameters if param.grad is not None]
+        storages = [self._storages(cohort) for cohort in cohorts]
+        memory = memories(gradients, [storage for some in storages for storage in some])
         signature = [
-            (cohort.key, self.flags(cohort.group), self._storages(cohort)) for cohort in cohorts
+            [(gradient.dtype, gradient._storage.device) for gradient in gradients],
+            [(cohort.key, self.flags(cohort.group)) for cohort in cohorts],
+            storages,
         ]
         prepared, self._prepared = self._prepared, None
-        if gradients and prepared is not None and prepared.fits(signature):
-            prepared.run(gradients)
+        if memory and prepared is not None and prepared.fits(signature):
+            prepared.run(memory)
             self._prepared = prepared
-        elif gradients and self._last_step == signature:
-            self._prepared = record_step(
-                signature, gradients, partial(self._update_all, cohorts, {})
-            )
+        elif memory and self._last_step == signature:
+            self._prepared = record_step(signature, memory, partial(self._update_all, cohorts, {}))
         else:
             self._update_all(cohorts, {})
         self._last_step = signature

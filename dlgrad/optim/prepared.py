@@ -88,8 +88,12 @@ def record_step(
     return None if any(replay.overwrites) else PreparedStep(signature, replay, gradients)
 
 
-def memories(gradients: Sequence[Tensor]) -> list[Buffer] | None:
-    """The memory of gradients that are computed; None where one is a view, or not alone."""
+def memories(gradients: Sequence[Tensor], others: Sequence[Storage]) -> list[Buffer] | None:
+    """The memory of gradients that are computed; None where one is a view, or not alone.
+
+    `others` are parameters and states: a gradient in the memory of one is not alone either.
+    """
     found = [gradient._storage.memory() for gradient in gradients if is_whole(gradient)]
-    apart = len({id(memory) for memory in found})
-    return found if apart == len(gradients) else None
+    taken = {id(storage.node.arg) for storage in others}
+    apart = {id(memory) for memory in found} - taken
+    return found if len(apart) == len(gradients) else None
