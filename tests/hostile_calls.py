@@ -33,7 +33,7 @@ SECONDS = 30  # that one call may take
 MEMORY = 6 << 30
 # The kinds of exceptions that PyTorch raises for bad arguments.
 EXPECTED = (TypeError, ValueError, IndexError, RuntimeError, NotImplementedError, OverflowError,
-            MemoryError, KeyError, BufferError, dlgrad.DlgradError)  # fmt: skip
+            MemoryError, KeyError, BufferError, ImportError, dlgrad.DlgradError)  # fmt: skip
 
 # Valid calls ------------------------------------------------------------------------------------
 
