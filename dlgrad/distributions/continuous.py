@@ -41,10 +41,6 @@ class LocationScale(Distribution):
     def mode(self) -> Tensor:
         return self.loc
 
-    def expand(self, batch_shape: Sequence[int]) -> Distribution:
-        expanded: Distribution = self._expanded(batch_shape, "loc", "scale")
-        return expanded
-
 
 class _Symmetric(LocationScale):
     """Numbers on both sides of `loc` alike."""
@@ -129,10 +125,6 @@ class LogNormal(Distribution):
     def entropy(self) -> Tensor:
         return self.base_dist.entropy() + self.loc
 
-    def expand(self, batch_shape: Sequence[int]) -> Distribution:
-        expanded: Distribution = self._expanded(batch_shape, "loc", "scale")
-        return expanded
-
 
 class Uniform(Distribution):
     """All numbers from `low` up to but without `high` alike."""
@@ -189,10 +181,6 @@ class Uniform(Distribution):
     def entropy(self) -> Tensor:
         return (self.high - self.low).log()
 
-    def expand(self, batch_shape: Sequence[int]) -> Distribution:
-        expanded: Distribution = self._expanded(batch_shape, "low", "high")
-        return expanded
-
 
 class Exponential(Distribution):
     """The time until an event that comes `rate` times in a unit of time on average."""
@@ -241,10 +229,6 @@ class Exponential(Distribution):
 
     def entropy(self) -> Tensor:
         return 1 - self.rate.log()
-
-    def expand(self, batch_shape: Sequence[int]) -> Distribution:
-        expanded: Distribution = self._expanded(batch_shape, "rate")
-        return expanded
 
 
 class Laplace(_Symmetric):

@@ -145,10 +145,6 @@ class Poisson(Distribution):
         value = self._checked(value)
         return value.xlogy(self.rate) - self.rate - lgamma(value + 1)
 
-    def expand(self, batch_shape: Sequence[int]) -> Distribution:
-        expanded: Distribution = self._expanded(batch_shape, "rate")
-        return expanded
-
 
 class Binomial(_OfTrials):
     """How many of `total_count` trials succeed."""

@@ -144,7 +144,11 @@ class Distribution:
 
     def expand(self, batch_shape: Sequence[int]) -> Distribution:
         """The same distribution, its parameters expanded to `batch_shape`."""
-        raise NotImplementedError(f"{type(self).__name__} has no expand")
+        names = list(self.arg_constraints)
+        if not names or any(name not in self.__dict__ for name in names):
+            raise NotImplementedError(f"{type(self).__name__} has no expand")
+        expanded: Distribution = self._expanded(batch_shape, *names)
+        return expanded
 
     # Helpers of the subclasses ------------------------------------------------------------------
 

@@ -69,10 +69,6 @@ class Gamma(Distribution):
         a = self.concentration
         return a - self.rate.log() + lgamma(a) + (1 - a) * digamma(a)
 
-    def expand(self, batch_shape: Sequence[int]) -> Distribution:
-        expanded: Distribution = self._expanded(batch_shape, "concentration", "rate")
-        return expanded
-
 
 class Chi2(Gamma):
     """The sum of the squares of `df` standard normal numbers, also for fractions."""
@@ -82,10 +78,6 @@ class Chi2(Gamma):
     def __init__(self, df: Any, validate_args: bool | None = None) -> None:
         (self.df,) = broadcast_all(df)
         super().__init__(0.5 * self.df, 0.5, validate_args=validate_args)
-
-    def expand(self, batch_shape: Sequence[int]) -> Distribution:
-        expanded: Distribution = self._expanded(batch_shape, "df")
-        return expanded
 
 
 class InverseGamma(Distribution):
@@ -129,10 +121,6 @@ class InverseGamma(Distribution):
     def entropy(self) -> Tensor:
         a = self.concentration
         return a + self.rate.log() + lgamma(a) - (1 + a) * digamma(a)
-
-    def expand(self, batch_shape: Sequence[int]) -> Distribution:
-        expanded: Distribution = self._expanded(batch_shape, "concentration", "rate")
-        return expanded
 
 
 class Dirichlet(Distribution):
@@ -243,10 +231,6 @@ class Beta(Distribution):
         middle = (a + b - 2) * digamma(a + b)
         return log_beta(a, b) - (a - 1) * digamma(a) - (b - 1) * digamma(b) + middle
 
-    def expand(self, batch_shape: Sequence[int]) -> Distribution:
-        expanded: Distribution = self._expanded(batch_shape, "concentration1", "concentration0")
-        return expanded
-
 
 class StudentT(Distribution):
     """`loc + scale * t`, with t a normal number over the root of `Chi2(df) / df`."""
@@ -296,7 +280,3 @@ class StudentT(Distribution):
         slope = (half + 0.5) * (digamma(half + 0.5) - digamma(half))
         root = 0.5 * self.df.log() + log_beta(half, half * 0 + 0.5)
         return self.scale.log() + slope + root
-
-    def expand(self, batch_shape: Sequence[int]) -> Distribution:
-        expanded: Distribution = self._expanded(batch_shape, "df", "loc", "scale")
-        return expanded

@@ -35,10 +35,6 @@ class _ByInverse(Distribution):
         drawn = rand(self._extended_shape(sample_shape), dtype=like.dtype, device=like.device)
         return drawn.clamp(min=finfo(like.dtype).tiny)
 
-    def expand(self, batch_shape: Sequence[int]) -> Distribution:
-        expanded: Distribution = self._expanded(batch_shape, *self.arg_constraints)
-        return expanded
-
 
 class Cauchy(_ByInverse, LocationScale):
     """The ratio of two normal numbers, around `loc`, half of them within `scale` of it."""
@@ -227,10 +223,6 @@ class _Half(Distribution):
 
     def entropy(self) -> Tensor:
         return self.base_dist.entropy() - math.log(2)
-
-    def expand(self, batch_shape: Sequence[int]) -> Distribution:
-        expanded: Distribution = self._expanded(batch_shape, "scale")
-        return expanded
 
 
 class HalfNormal(_Half):
