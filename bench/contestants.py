@@ -15,6 +15,7 @@ import importlib
 import json
 import math
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -287,10 +288,12 @@ class Session:
         return {"peak": memory("VmHWM") - self.before, "total": memory("VmHWM")}
 
     def roofs(self) -> Any:
+        from dlgrad.c_src.roofs import measure_roofs
         from dlgrad.runtime.device import get_backend
 
         backend: Any = get_backend("cpu")
-        roofs = backend.roofs(again=True)
+        vector_bytes = backend.caps.vector_bytes
+        roofs = measure_roofs(backend.runtime, backend.threads, vector_bytes, statistics.median)
         return {
             "arithmetic": roofs.arithmetic,
             "memory": roofs.memory,

@@ -32,6 +32,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 OURS = ("dlgrad", "dlgrad-jit")
 PEERS = ("torch", "torch-compile", "jax", "numpy", "mlx", "tinygrad")
 TRUSTED = ("numpy", "torch", "jax", "mlx", "tinygrad", "torch-compile", *OURS)  # who sets results
+ROOFS = ("arithmetic", "memory")
 REST_SECONDS = 0.15  # between turns: threads of some libraries stay awake for a while
 PATIENCE_SECONDS = 600  # for one answer
 THREAD_VARIABLES = (
@@ -90,6 +91,7 @@ class Row:
     workload: Workload
     times: dict[str, list[float]] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
+    roofs: list[dict[str, float]] = field(default_factory=list)  # one for each round
     left_out: dict[str, str] = field(default_factory=dict)
     takes_fastest: bool = False
 
@@ -117,17 +119,21 @@ class Row:
         mine, best = self.best(ours), self.best(PEERS)
         return mine[1] / best[1] if mine and best else None
 
-    def share(self, roofs: dict[str, Any]) -> float | None:
+    def roof(self, name: str) -> float:
+        """The median of a roof, "arithmetic" or "memory", beside the times of this row."""
+        return statistics.median(roofs[name] for roofs in self.roofs)
+
+    def share(self) -> float | None:
         """How much of the nearer roof the faster of ours reaches."""
         mine = self.best(OURS)
-        if mine is None or not (self.workload.flops or self.workload.moved):
+        if mine is None or not self.roofs:
             return None
         least = max(
-            self.workload.flops / roofs["arithmetic"], self.workload.moved / roofs["memory"]
+            self.workload.flops / self.roof("arithmetic"), self.workload.moved / self.roof("memory")
         )
         return float(least / mine[1])
 
-    def record(self, roofs: dict[str, Any]) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """The row for results.json; times in seconds, memory in bytes."""
         return {
             "name": self.workload.name,
@@ -138,7 +144,8 @@ class Row:
             "peak_memory": self.memory,
             "ratio": self.ratio(),
             "ratio_plain": self.ratio(("dlgrad",)),
-            "share_of_roof": self.share(roofs),
+            "roofs": {name: self.roof(name) for name in ROOFS} if self.roofs else {},
+            "share_of_roof": self.share(),
             "left_out": self.left_out,
         }
 
@@ -161,9 +168,7 @@ class Bench:
         ours = self.processes.get("dlgrad") or self.processes.get("dlgrad-jit")
         if ours is None:
             sys.exit(f"dlgrad does not start: {self.problems}")
-        self.roofs = ours.ask(do="roofs")
-        if "error" in self.roofs:
-            sys.exit(f"the roofs of this machine were not measured: {self.roofs['error']}")
+        self.roofs = self.measured_roofs(ours)
 
     def start(self) -> None:
         """Starts whoever is not running."""
@@ -184,6 +189,14 @@ class Bench:
             process.close()
         self.processes.clear()
 
+    @staticmethod
+    def measured_roofs(process: Process) -> dict[str, Any]:
+        """What this machine does at most, now."""
+        roofs = process.ask(do="roofs")
+        if "error" in roofs:
+            sys.exit(f"the roofs of this machine were not measured: {roofs['error']}")
+        return roofs
+
     def measure(self, workload: Workload) -> Row:
         if workload.is_training:
             self.close()
@@ -193,7 +206,10 @@ class Bench:
             if name not in self.processes and name not in self.problems:
                 row.left_out[name] = "its process did not start"
         self.check(row)
+        ours = next((self.processes[name] for name in OURS if name in row.times), None)
         for _ in range(self.rounds):
+            if ours is not None and (workload.flops or workload.moved):
+                row.roofs.append(self.measured_roofs(ours))
             for name in row.times:
                 time.sleep(REST_SECONDS)
                 answer = self.processes[name].ask(do="time", seconds=self.seconds / self.rounds)
@@ -297,14 +313,14 @@ def table_head(names: list[str]) -> str:
     return f"{'':44}" + "".join(f"{name:>14}" for name in names) + f"{'ratio':>8}{'roof':>7}"
 
 
-def table_row(row: Row, names: list[str], roofs: dict[str, Any]) -> str:
+def table_row(row: Row, names: list[str]) -> str:
     cells = []
     for name in names:
         text = shown_time(row.typical(name))
         if row.times.get(name):
             text += f" {row.spread(name):3.0%}"
         cells.append(f"{text:>14}")
-    ratio, share = row.ratio(), row.share(roofs)
+    ratio, share = row.ratio(), row.share()
     cells.append(f"{ratio:8.2f}" if ratio is not None else f"{'-':>8}")
     cells.append(f"{share:7.0%}" if share is not None else f"{'-':>7}")
     return f"{row.workload.name[:43]:44}" + "".join(cells)
@@ -376,7 +392,7 @@ def main() -> None:
         for workload in chosen:
             row = bench.measure(workload)
             rows.append(row)
-            print(table_row(row, names, roofs), flush=True)
+            print(table_row(row, names), flush=True)
             for name in OURS:
                 if name in row.left_out:
                     print(f"    {name}: {row.left_out[name]}", flush=True)
@@ -399,7 +415,7 @@ def write(
     folder: str, bench: Bench, rows: list[Row], starts: dict[str, Any], threads: int
 ) -> None:
     os.makedirs(folder, exist_ok=True)
-    records = [row.record(bench.roofs) for row in rows]
+    records = [row.record() for row in rows]
     result = {
         "machine": bench.roofs["machine"],
         "threads": threads,

@@ -61,8 +61,11 @@ def test_ratios_and_shares():
     row.times = {"dlgrad": [3.0, 1.0, 2.0], "dlgrad-jit": [4.0], "torch": [8.0], "jax": [4.0]}
     assert row.ratio() == 0.5
     assert row.ratio(("dlgrad-jit",)) == 1.0
-    roofs = {"arithmetic": 2.0 * 1024**3, "memory": 1.0}
-    assert row.share(roofs) == pytest.approx(0.5)
+    assert row.share() is None
+    operations = 2.0 * 1024**3
+    row.roofs = [{"arithmetic": rate * operations, "memory": 1e12} for rate in (1.0, 5.0, 0.5)]
+    assert row.share() == pytest.approx(0.5)
+    assert row.record()["roofs"] == {"arithmetic": operations, "memory": 1e12}
     shown = [shown_time(seconds) for seconds in (2.5, 0.0123, 4e-6, None)]
     assert shown == ["2.50 s", "12.3 ms", "4.00 us", "-"]
 

@@ -224,7 +224,7 @@ def test_products_of_narrow_matrices(m, k, n):
 # Results past the caches ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [2, 17, 512, 1200, 5003])
+@pytest.mark.parametrize("count", [2, 17, 64, 1200, 5003])
 def test_large_results_go_past_the_caches(count, monkeypatch):
     """With everything counted as large: other types, several results, parts of a range."""
     monkeypatch.setattr(lower_space, "BYTES_IN_CACHES", 0)
@@ -240,7 +240,7 @@ def test_large_results_go_past_the_caches(count, monkeypatch):
         wide[3 : 3 + count // 2] = 7.0  # a part of a memory
         wide.realize()
     names = [launch.program.name for launch in seen.launches]
-    assert sum(name.endswith("_streamed") for name in names) >= 3 and len(names) > 3
+    assert sum("_streamed_" in name for name in names) >= 3 and len(names) > 3
     assert total.tolist() == [2.0 * i + 1 for i in range(count)]
     assert odd.tolist() == [i % 2 == 1 for i in range(count)]
     assert half.tolist() == (dlgrad.arange(count, device="python") * 0.5).half().tolist()

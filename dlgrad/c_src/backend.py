@@ -15,7 +15,7 @@ from dlgrad import config
 from dlgrad.c_src import dialect, host
 from dlgrad.c_src.compiler import Compiler, find_compiler, in_parallel
 from dlgrad.c_src.matmul_source import render_gemm
-from dlgrad.c_src.roofs import Roofs, measure_roofs
+from dlgrad.c_src.roofs import Roofs, known_roofs
 from dlgrad.c_src.runtime import Prepared, Program, Runtime, Source
 from dlgrad.codegen.kernel import Caps, Gemm, Kernel
 from dlgrad.codegen.render import render
@@ -108,7 +108,8 @@ class CpuBackend(Backend):
 
     def run(self, sequence: Prepared, slots: Sequence[int], scalars: Sequence[float]) -> None:
         if not is_timed():
-            self.runtime.run(sequence, slots, scalars, self.threads)
+            threads = config.NUM_THREADS.value or self._threads
+            self.runtime.run(sequence, slots, scalars, threads)
             return
         roofs = self.roofs()
         start = time.perf_counter_ns()
@@ -135,17 +136,11 @@ class CpuBackend(Backend):
         bits = 8 * self.caps.vector_bytes
         return f"{host.cpu_name()}, {threads}, {bits}-bit vectors, {find_compiler().describe()}"
 
-    def roofs(self, again: bool = False) -> Roofs:
-        """The most that this machine does, measured once and kept in the cache.
-
-        Measured `again`, the higher of the old and the new count: a machine that other
-        programs work on looks slower than it is.
-        """
-        if self._roofs is None or again:
+    def roofs(self) -> Roofs:
+        """The most that this machine does, measured once and kept in the cache."""
+        if self._roofs is None:
             compiler = find_compiler().finding.version
-            self._roofs = measure_roofs(
-                self.runtime, self.threads, self.caps.vector_bytes, compiler, again
-            )
+            self._roofs = known_roofs(self.runtime, self.threads, self.caps.vector_bytes, compiler)
         return self._roofs
 
 

@@ -51,7 +51,7 @@ LONG_JOBS_WANTED = 8  # the same for many blocks of k, where packing small tiles
 JOB_WORK = 1 << 19  # but a job should be worth this many multiplications
 BATCH_WORK = 2048  # what the parts of a small product cost that are no multiplications
 GROUP_SIZE = 1 << 20  # accumulators of the jobs that share packed blocks
-STORE_SIZE = 1 << 20  # packed rows that are kept for other columns
+STORE_SIZE = 1 << 22  # packed rows that are kept for other columns
 STRIP = 64  # steps along k that a fused operand is computed for before its transpose
 THIN_ROWS = 3  # for so few, columns are not packed
 DIRECT_COLUMNS = 128  # for no more, rows are read where they lie instead of being packed
@@ -97,8 +97,10 @@ def render_gemm(gemm: Gemm, caps: Caps) -> str:
 
 
 def _constants(gemm: Gemm, tile: Tile, caps: Caps) -> str:
-    depth = caps.level2_cache // (16 * tile.columns * tile.itemsize)
-    depth = min(max(depth, 128), 2048 // tile.itemsize)
+    # A panel of columns takes an eighth of the cache, the rows of a tile a half of it, and
+    # columns follow each other through it.
+    depth = caps.level2_cache // (8 * tile.columns * tile.itemsize)
+    depth = min(max(depth, 128), 1024)
     side = caps.level2_cache // (2 * depth * tile.itemsize)
     stores = _stores_of(gemm)
     accesses = {
@@ -118,7 +120,7 @@ def _constants(gemm: Gemm, tile: Tile, caps: Caps) -> str:
         "SWEEP": SWEEP,
         "DEPTH": depth,
         "ROW_TILE": max(side // tile.rows, 1) * tile.rows,
-        "COLUMN_TILE": max(side // tile.columns, 1) * tile.columns,
+        "COLUMN_TILE": max(4 * side // tile.columns, 1) * tile.columns,
         "JOBS_WANTED": JOBS_WANTED,
         "LONG_JOBS_WANTED": LONG_JOBS_WANTED,
         "JOB_WORK": JOB_WORK,

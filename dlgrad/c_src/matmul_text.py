@@ -290,6 +290,26 @@ static int64_t find_result_runs(
     return 1;
 }
 
+/* Reads the sums of a micro-tile from the result, where the block of k before left them. */
+static void take_up(
+    const element *result, const struct addresses *out, const struct panel *left,
+    const struct panel *right, element *sums)
+{
+    const int64_t *const across = out->across[0] + right->first;
+    for (int64_t i = 0; i < left->lanes; i++)
+        for (int64_t j = 0; j < right->lanes; j++)
+            sums[i * COLUMNS + j] =
+                result[out->along[0][left->first + i] + across[j] - across[0]];
+}
+
+/* Asks for the memory of the next micro-tile, which is far away at large results. */
+static void fetch_lines(const element *result, const int64_t *lines, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t j = 0; j < COLUMNS; j += LINE)
+            __builtin_prefetch(result + lines[i] + j, 1);
+}
+
 /* All micro-tiles of one tile for one block of k; after the last block, the epilogue. */
 static __attribute__((noinline)) void do_tile(
     const struct problem *p, void *const *buffers, const double *scalars,
@@ -305,10 +325,14 @@ static __attribute__((noinline)) void do_tile(
     for (int64_t j = 0; j < column->panel_count; j++) {
         const struct panel *const right = &column->panels[j];
         struct run runs[WIDEST];
-        const int64_t run_count = is_last ? find_result_runs(out, right, runs) : 0;
-        /* Sums that are the result as they are go there from the registers. */
-        const int is_straight = STORES_SUMS && p->depth_blocks == 1 && run_count == 1
+        const int64_t run_count =
+            is_last || STORES_SUMS ? find_result_runs(out, right, runs) : 0;
+        /* Sums that are the result as they are go there from the registers, and are taken up
+           from there for the next block of k. */
+        const int is_straight = STORES_SUMS && run_count == 1
             && runs[0].steps == 1 && runs[0].count == COLUMNS;
+        element *const result =
+            (element *)buffers[RESULT_BUFFER] + out->base[0] + out->across[0][right->first];
         for (int64_t i = 0; i < row->panel_count; i++) {
             const struct panel *const left = &row->panels[i];
             const int64_t *const lines = out->along[0] + left->first;
@@ -317,10 +341,13 @@ static __attribute__((noinline)) void do_tile(
                 && run_length(lines, pitch, left->lanes) == left->lanes;
             element *sums = accumulators;
             if (is_stored)
-                sums = (element *)buffers[RESULT_BUFFER] + out->base[0] + lines[0]
-                    + out->across[0][right->first];
+                sums = result + lines[0];
             else
                 pitch = COLUMNS;
+            if (STORES_SUMS && !is_stored && block > 0)
+                take_up(result, out, left, right, sums);
+            if (is_straight && i + 1 < row->panel_count)
+                fetch_lines(result, lines + left->lanes, left[1].lanes);
             if (left->way == UNPACKED_ROWS) {
                 const int64_t *const lane = row->at.across[0] + left->first;
                 direct_kernel(
@@ -329,10 +356,10 @@ static __attribute__((noinline)) void do_tile(
             } else
                 micro_kernels[parts(right->lanes, LANES) - 1][left->width](
                     steps, rows + left->place, columns + right->place, sums, pitch, block > 0);
-            if (is_last && !is_stored)
+            if ((is_last || STORES_SUMS) && !is_stored)
                 finish(buffers, scalars, out, left->first, left->lanes, right->first,
                        runs, run_count, accumulators);
-            if (p->depth_blocks > 1)
+            if (p->depth_blocks > 1 && !STORES_SUMS)
                 accumulators += left->width * COLUMNS;
         }
     }
@@ -404,13 +431,17 @@ SMALL void KERNEL(
     struct addresses out = {.count = OUT_ACCESSES, .accesses = out_accesses};
 
     /* All scratch memory in one piece.  With many blocks of k, the accumulators of as many
-       jobs as fit are kept, so that each block is packed once for all of them. */
+       jobs as fit are kept, so that each block is packed once for all of them.  The result
+       itself keeps sums that are not changed any more, be they however many. */
     const int64_t tile_size = p->row_tile * p->column_tile;
+    const int64_t tiles = p->row_tiles * p->column_tiles;
+    const int keeps_sums = p->depth_blocks > 1 && (!STORES_SUMS || p->is_thin);
     int64_t group = end - begin;
     int64_t accumulators_size = p->is_thin ? tile_size : ROWS * COLUMNS;
     if (p->depth_blocks > 1) {
-        group = smaller(group, larger(1, GROUP_SIZE / tile_size));
-        accumulators_size = group * tile_size;
+        group = smaller(group, larger(keeps_sums ? 1 : tiles, GROUP_SIZE / tile_size));
+        if (keeps_sums)
+            accumulators_size = group * tile_size;
     }
     struct side *const sides[] = {row, column};
     int64_t used = 0, places[2][5 + 2 * ACCESSES], out_places[2 * ACCESSES];
@@ -469,7 +500,6 @@ SMALL void KERNEL(
 
     const struct group *const row_group = &row->across_group;
     const struct group *const column_group = &column->across_group;
-    const int64_t tiles = p->row_tiles * p->column_tiles;
     int64_t out_row = -1, out_column = -1;
     for (int64_t from = begin; from < end; from += group) {
         const int64_t to = smaller(end, from + group);
@@ -500,7 +530,7 @@ SMALL void KERNEL(
                     locate_batch(p, &out, batch);
                     (p->is_thin ? do_thin_tile : do_tile)(
                         p, buffers, scalars, row, row_panels, column, column_panels, block, &out,
-                        accumulators + (p->depth_blocks > 1 ? (job - from) * tile_size : 0));
+                        accumulators + (keeps_sums ? (job - from) * tile_size : 0));
                 }
             }
     }

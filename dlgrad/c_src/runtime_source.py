@@ -6,6 +6,7 @@ Python sees: `dg_allocate`, `dg_free`, `dg_trim`, `dg_memory` for memory, `dg_ru
 sequence, `dg_hold`, `dg_release`, `dg_after_fork` around a fork, `dg_shutdown` at the end.
 """
 
+from dlgrad.c_src.dialect import C
 from dlgrad.c_src.memory_source import MEMORY
 
 RUNTIME_FLAGS = ("-pthread",)
@@ -100,15 +101,19 @@ static void dg_do_units(const struct dg_task *task, int64_t first, int64_t last)
 
 /* Takes units until none is left: many at once in the beginning, single ones at the end.
    Where one call does several units at less than the price of several calls (a matmul packs
-   its operands once), the shares are larger. */
+   its operands once), every thread at first takes its whole share, and only what a thread
+   that came late leaves is cut finer. */
 static void dg_take_units(const struct dg_task *task) {
-    for (;;) {
+    for (int64_t taken = 0;; taken++) {
         int64_t first = atomic_load_explicit(&dg_next_unit, memory_order_relaxed);
         int64_t count;
         do {
             if (first >= task->units)
                 return;
-            count = (task->units - first) / ((task->join ? 1 : 2) * task->threads);
+            if (task->join && taken == 0)
+                count = (task->units + task->threads - 1) / task->threads;
+            else
+                count = (task->units - first) / ((task->join ? 1 : 2) * task->threads);
             if (task->join && count < task->units / (8 * task->threads))
                 count = task->units / (8 * task->threads);
             if (count < 1)
@@ -422,8 +427,9 @@ void dg_roof_copy(void *const *buffers, const int64_t *sizes, const double *scal
                   int64_t begin, int64_t end) {
     (void)sizes;
     (void)scalars;
-    memcpy((float *)buffers[0] + begin, (const float *)buffers[1] + begin,
-           sizeof(float) * (size_t)(end - begin));
+    dg_stream((float *)buffers[0] + begin, (const float *)buffers[1] + begin,
+              (int64_t)sizeof(float) * (end - begin));
+    dg_stream_end();
 }
 
 int64_t dg_vector_bytes(void) {
@@ -431,4 +437,6 @@ int64_t dg_vector_bytes(void) {
 }
 """
 
-RUNTIME = HEAD + MEMORY + THREADS + SEQUENCES + ROOFS
+_STREAM = "\n".join(C.helpers[name] for name in ("INLINE", "dg_stream", "dg_stream_end"))
+
+RUNTIME = HEAD + MEMORY + THREADS + SEQUENCES + _STREAM + ROOFS

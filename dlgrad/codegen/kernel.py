@@ -221,9 +221,9 @@ class Kernel:
     parallel range, and shares the outermost REDUCE and LANES loops within it.  Elsewhere it
     says nothing.
 
-    `streams` says that the results are more than caches hold, and are best written past them.
-    It is only there for kernels of one PARALLEL loop whose stores follow its axis and write
-    what the kernel does not read.
+    With `stream` the results are more than caches hold and are best written past them, so many
+    elements at a time.  It is only there for kernels of one PARALLEL loop whose stores follow
+    its axis and write what the kernel does not read.
     """
 
     name: str  # readable and unique: op words and a hash of the structure
@@ -233,11 +233,11 @@ class Kernel:
     scalars: tuple[DType, ...]
     body: tuple[Stmt, ...]
     cooperative: bool = False
-    streams: bool = False
+    stream: int = 0
 
 
 def can_stream(kernel: Kernel) -> bool:
-    """Whether `streams` may be said of a kernel."""
+    """Whether a kernel may have `stream`."""
     if len(kernel.body) != 1 or not isinstance(kernel.body[0], Loop):
         return False
     loop = kernel.body[0]

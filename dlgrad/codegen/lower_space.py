@@ -53,6 +53,9 @@ from dlgrad.lazy.shape import Shape, View
 SMALL_STRIDE = 4
 
 BYTES_IN_CACHES = 64 << 20  # kernels that move more leave nothing behind for the next one
+# Elements that are computed before they go past the caches.  Where there is little to compute,
+# few: memory is read on while it takes them in.
+STREAM_BLOCK, LIGHT_STREAM_BLOCK = 512, 64
 NOWHERE = Scratch(0)  # what a counter walks through
 
 
@@ -495,7 +498,8 @@ class LoopSpace(Values):
         flops = elements * sum(OPS[node.op].cost for node in self.group.members)
         moved = self.bytes_moved()
         if moved > BYTES_IN_CACHES and self.caps.group_size == 1 and can_stream(kernel):
-            kernel = replace(kernel, name=f"{kernel.name}_streamed", streams=True)
+            block = LIGHT_STREAM_BLOCK if 4 * flops <= moved else STREAM_BLOCK
+            kernel = replace(kernel, name=f"{kernel.name}_streamed_{block}", stream=block)
         return KernelCall(
             kernel,
             list(self.memories),

@@ -40,8 +40,6 @@ from dlgrad.codegen.writer import (
 from dlgrad.dtype import FLOAT, DType
 from dlgrad.lazy.ops import ReduceOps, reduce_identity
 
-STREAM_BLOCK = 512  # elements that are computed before they go past the caches
-
 
 def expression(
     expr: Expr, dialect: Dialect, parameters: Sequence[Parameter], place: Place
@@ -198,7 +196,7 @@ class _KernelWriter(Statements):
     def range_loops(self) -> None:
         """The flattened loops from begin to end; the last one stays a loop, for its vectors."""
         index, last = self.dialect.index, self.nest[-1]
-        if self.kernel.streams and self.dialect.stream:
+        if self.kernel.stream and self.dialect.stream:
             self.stream_loop(last)
             return
         if len(self.nest) == 1:
@@ -224,8 +222,8 @@ class _KernelWriter(Statements):
         results = [p for p in self.parameters if p.is_output]
         kinds = {p.name: element_type(p.dtype, self.dialect) for p in results}
         for name, kind in kinds.items():
-            self.line(f"{kind} {name}_block[{STREAM_BLOCK}];")
-        piece = f"(first / {STREAM_BLOCK} + 1) * {STREAM_BLOCK}"
+            self.line(f"{kind} {name}_block[{self.kernel.stream}];")
+        piece = f"(first / {self.kernel.stream} + 1) * {self.kernel.stream}"
         self.line(f"for ({self.dialect.index} first = begin, stop; first < end; first = stop) {{")
         self.depth += 1
         self.line(f"stop = dg_min({piece}, end);")
