@@ -19,6 +19,7 @@ from test_matmul_source import Dims, Launch, layout, plain_launch
 
 from dlgrad.c_src.dialect import C
 from dlgrad.c_src.matmul_source import render_gemm
+from dlgrad.c_src.scratch_source import SCRATCH
 from dlgrad.codegen.kernel import Caps
 from dlgrad.codegen.render import render
 from dlgrad.dtype import ALL_DTYPES, bfloat16, float32, pack_values, unpack_values
@@ -38,6 +39,7 @@ DRIVER = """\
 #include <stdio.h>
 #include <stdlib.h>
 
+SCRATCH
 typedef void (*kernel)(void *const *, const int64_t *, const double *, int64_t, int64_t);
 PROTOTYPES
 static const kernel kernels[] = { KERNELS };
@@ -51,8 +53,13 @@ static void *take(size_t bytes)
     return data;
 }
 
+static void *allocate(int64_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }
+static void release(void *block, int64_t bytes) { (void)bytes; free(block); }
+static void wait_a_little(void) {}
+
 int main(void)
 {
+    struct dg_scratch scratch = { allocate, release, wait_a_little, NULL, 0, 0 };
     const int64_t *head = take(5 * sizeof(int64_t));
     const int64_t *sizes = take(head[1] * sizeof(int64_t));
     const double *scalars = take(head[2] * sizeof(double));
@@ -60,6 +67,7 @@ int main(void)
     void *buffers[16];
     for (int64_t i = 0; i < head[3]; i++)
         buffers[i] = take(lengths[i]);
+    buffers[head[3]] = &scratch;
     const int64_t work = jobs[head[0]] ? jobs[head[0]](sizes) : head[4];
     kernels[head[0]](buffers, sizes, scalars, 0, work);
     for (int64_t i = 0; i < head[3]; i++)
@@ -98,7 +106,7 @@ def program(tmp_path_factory) -> Path:
     prototypes = [f"void {name}{arguments}" for name in kernels]
     prototypes += [f"int64_t {name}_jobs(const int64_t *);" for name in PRODUCTS]
     jobs = ["0"] * len(EXAMPLES) + [f"{name}_jobs" for name in PRODUCTS]
-    text = DRIVER.replace("PROTOTYPES", "\n".join(prototypes))
+    text = DRIVER.replace("PROTOTYPES", "\n".join(prototypes)).replace("SCRATCH", SCRATCH)
     sources["driver"] = text.replace("KERNELS", ", ".join(kernels)).replace("JOBS", ", ".join(jobs))
     paths = []
     for name, source in sources.items():

@@ -6,11 +6,11 @@ Every buffer ends where the memory ends, so reading or writing one element too f
 from __future__ import annotations
 
 import ctypes
-import mmap
 import platform
 import random
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from c_kernels import COMPILERS, compile_library, random_numbers
+from kernel_memory import Guarded, Scratch
 
 from dlgrad.c_src.matmul_source import register_tile, render_gemm
 from dlgrad.codegen.kernel import (
@@ -205,48 +206,38 @@ def plain_launch(dtype: DType, dims: Dims, a: Layout, b: Layout, out: Layout) ->
     return Launch(plain(dtype), dims, (a, b, out), (out.count, a.count, b.count))
 
 
-class Guarded:
-    """Bytes whose end is the end of what may be touched."""
-
-    PAGE = mmap.PAGESIZE
-
-    def __init__(self, data: bytes) -> None:
-        room = -(-max(len(data), 1) // self.PAGE) * self.PAGE
-        self.map = mmap.mmap(-1, room + self.PAGE)
-        self.all = (ctypes.c_char * (room + self.PAGE)).from_buffer(self.map)
-        start = ctypes.addressof(self.all)
-        protect = ctypes.CDLL(None).mprotect
-        protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-        assert protect(start + room, self.PAGE, 0) == 0
-        self.address = start + room - len(data)
-        self.length = len(data)
-        ctypes.memmove(self.address, data, len(data))
-
-    def data(self) -> bytes:
-        return ctypes.string_at(self.address, self.length)
-
-
 def run_c(
     library: ctypes.CDLL, launch: Launch, buffers: Sequence[bytes], least: int, most: int
 ) -> list[bytes]:
     """Runs all jobs in calls of between `least` and `most` jobs; the buffers afterwards."""
+    memory = [Guarded(data) for data in buffers]
+    scratch = Scratch()
+    call, jobs = calls(library, launch, memory, scratch)
+    begin, source = 0, random.Random(7)
+    while begin < jobs:
+        end = min(begin + source.randint(least, most), jobs)
+        call(begin, end)
+        begin = end
+    scratch.close()
+    assert not scratch.failed
+    return [block.data() for block in memory]
+
+
+def calls(
+    library: ctypes.CDLL, launch: Launch, memory: Sequence[Guarded], scratch: Scratch
+) -> tuple[Callable[[int, int], None], int]:
+    """A function that does the jobs of a range, and the number of all jobs."""
     name = launch.gemm.name
     count_jobs: Any = library[f"{name}_jobs"]
     count_jobs.argtypes, count_jobs.restype = [ctypes.c_void_p], ctypes.c_int64
     kernel: Any = library[name]
     kernel.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 2
     kernel.restype = None
-    memory = [Guarded(data) for data in buffers]
-    addresses = (ctypes.c_void_p * len(memory))(*(block.address for block in memory))
+    places = [*(block.address for block in memory), ctypes.addressof(scratch)]
+    addresses = (ctypes.c_void_p * len(places))(*places)
     sizes = (ctypes.c_int64 * len(launch.sizes))(*launch.sizes)
     scalars = (ctypes.c_double * 1)(*launch.scalars)
-    jobs = count_jobs(sizes)
-    begin, source = 0, random.Random(7)
-    while begin < jobs:
-        end = min(begin + source.randint(least, most), jobs)
-        kernel(addresses, sizes, scalars, begin, end)
-        begin = end
-    return [block.data() for block in memory]
+    return lambda begin, end: kernel(addresses, sizes, scalars, begin, end), count_jobs(sizes)
 
 
 ALL_JOBS = 1 << 30
@@ -394,6 +385,53 @@ def test_long_sums_go_through_many_blocks(library: ctypes.CDLL) -> None:
 
 # A convolution of 2 images, 3 channels, 9 x 12, with a window of 3 x 2 to 5 channels.
 IMAGES, CHANNELS, HEIGHT, WIDTH, WINDOW, FILTERS = 2, 3, 9, 12, (3, 2), 5
+
+
+def wide_launch() -> Launch:
+    """Several tiles of rows and of columns, and several blocks of k."""
+    dims = Dims((1,), (60,), (150,), (300,))
+    orders = ("bmk", "bkn", "bmn")
+    return plain_launch(float32, dims, *(layout(dims, order) for order in orders))
+
+
+def test_threads_share_packed_rows(library: ctypes.CDLL) -> None:
+    """Calls at the same time, over one scratch record."""
+    launch = wide_launch()
+    buffers, _ = expectation(launch)
+    whole = run_c(library, launch, buffers, ALL_JOBS, ALL_JOBS)
+    for _ in range(20):
+        memory, scratch = [Guarded(data) for data in buffers], Scratch()
+        call, jobs = calls(library, launch, memory, scratch)
+        assert jobs >= 12
+        cuts = [0, jobs // 3, jobs // 2, jobs]
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(call, cuts[:-1], cuts[1:]))
+        assert scratch.shared and not scratch.failed
+        scratch.close()
+        assert [block.data() for block in memory] == whole
+
+
+@pytest.mark.parametrize("given", [0, 1])
+def test_no_memory_is_told(library: ctypes.CDLL, given: int) -> None:
+    """After `given` blocks there is no more; nothing is written and nothing kept."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_int64], ctypes.c_void_p
+    blocks: list[int] = []
+
+    @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int64)
+    def allocate(nbytes: int) -> int | None:
+        if len(blocks) == given:
+            return None
+        blocks.append(libc.malloc(nbytes))
+        return blocks[-1]
+
+    launch = wide_launch()
+    buffers, _ = expectation(launch)
+    memory, scratch = [Guarded(data) for data in buffers], Scratch(allocate)
+    call, jobs = calls(library, launch, memory, scratch)
+    call(0, jobs)
+    assert scratch.failed and not scratch.shared and len(blocks) == given
+    assert [block.data() for block in memory] == buffers
 
 
 def convolution(step: int) -> dict[str, Launch]:

@@ -83,6 +83,8 @@ struct side {
     const element *plain;     /* the memory of an operand that is a mere load, else NULL */
     element *store;           /* `slots` packed tiles of `slot_size` elements */
     int64_t slots, slot_size, *keys;
+    int64_t *states;          /* where threads share all tiles: of each; else NULL */
+    void (*wait)(void);
     void (*pack)(
         void *const *buffers, const double *scalars, const struct side *side,
         const struct panel *panel, int64_t first, int64_t last, element *to);
@@ -215,6 +217,20 @@ SMALL static void set_block(const struct problem *p, struct side *side, int64_t 
         side->step_cost += 1 + round_up(side->step_runs[r].count, SQUARE);
 }
 
+enum { EMPTY, BEING_PACKED, PACKED };
+
+/* True for the thread that packs a shared tile; for the others the tile is ready then. */
+static int is_to_pack(const struct side *side, int64_t slot)
+{
+    int64_t state = EMPTY;
+    if (__atomic_compare_exchange_n(
+            &side->states[slot], &state, BEING_PACKED, 0, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE))
+        return 1;
+    while (__atomic_load_n(&side->states[slot], __ATOMIC_ACQUIRE) != PACKED)
+        side->wait();
+    return 0;
+}
+
 /* The packed panels of a tile for one batch and block of k, from the store where they lie. */
 static __attribute__((noinline)) const element *packed_tile(
     const struct problem *p, struct side *side, void *const *buffers, const double *scalars,
@@ -222,7 +238,7 @@ static __attribute__((noinline)) const element *packed_tile(
 {
     const int64_t tiles = parts(side->total, side->tile_length);
     const int64_t key = ((side->stays ? 0 : batch) * p->depth_blocks + block) * tiles + tile;
-    const int64_t slot = tile % side->slots;
+    const int64_t slot = side->states ? block * tiles + tile : tile % side->slots;
     element *const packed = side->store + slot * side->slot_size;
     set_tile(p, side, tile);
     set_block(p, side, block);
@@ -231,9 +247,10 @@ static __attribute__((noinline)) const element *packed_tile(
         for (int64_t i = 0; i < side->panel_count; i++)
             side->panels[i].way =
                 are_rows_direct(side, &side->panels[i]) ? UNPACKED_ROWS : BY_ELEMENT;
-    if (side->keys[slot] == key)
+    if (side->states ? !is_to_pack(side, slot) : side->keys[slot] == key)
         return packed;
-    side->keys[slot] = key;
+    if (!side->states)
+        side->keys[slot] = key;
     for (int64_t i = 0; i < side->panel_count; i++) {
         struct panel *const panel = &side->panels[i];
         element *const to = packed + panel->place;
@@ -259,6 +276,8 @@ static __attribute__((noinline)) const element *packed_tile(
     for (int64_t i = 0; i < side->panel_count; i++)
         pair_steps(packed + side->panels[i].place, side->panels[i].width, side->steps);
 #endif
+    if (side->states)
+        __atomic_store_n(&side->states[slot], PACKED, __ATOMIC_RELEASE);
     return packed;
 }
 """
@@ -416,14 +435,14 @@ for (int64_t r = 0; r < side->step_run_count; r++) {
 """
 
 EPILOGUE = """\
-/* Stores `rows` rows of a register tile, whose columns lie in `runs`. */
+/* Stores `rows` rows of sums, `pitch` apart, whose columns lie in `runs`. */
 static void finish(
     void *const *buffers, const double *scalars, const struct addresses *at,
     int64_t first_row, int64_t rows, int64_t first_column,
-    const struct run *runs, int64_t run_count, const element *sums)
+    const struct run *runs, int64_t run_count, const element *sums, int64_t pitch)
 {
     @DECLARATIONS
-    for (int64_t i = first_row; i < first_row + rows; i++, sums += COLUMNS)
+    for (int64_t i = first_row; i < first_row + rows; i++, sums += pitch)
         for (int64_t r = 0; r < run_count; r++) {
             const struct run run = runs[r];
             const int64_t column = first_column + run.start;

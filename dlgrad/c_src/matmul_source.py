@@ -3,8 +3,9 @@
 Floor 4.  Batched products, transposed and strided operands, convolutions and their gradients
 are all this one text: packing reads its operands through tables of addresses and a generated
 expression, a micro-kernel keeps a tile of sums in registers, and a generated epilogue stores
-them.  `matmul_text.py` and `matmul_packing.py` hold the text, `matmul_vectors.py` writes what
-depends on the vector unit, and here the fused expressions are spliced in.
+them.  `matmul_text.py`, `matmul_packing.py` and `matmul_driver.py` hold the text,
+`matmul_vectors.py` writes what depends on the vector unit, and here the fused expressions are
+spliced in.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from dlgrad.c_src.dialect import C
+from dlgrad.c_src.matmul_driver import DRIVER
 from dlgrad.c_src.matmul_packing import (
     COPYING,
     EPILOGUE,
@@ -24,7 +26,7 @@ from dlgrad.c_src.matmul_packing import (
     PLAIN_LANES,
     PLAIN_STEPS,
 )
-from dlgrad.c_src.matmul_text import DRIVER, FOUNDATION
+from dlgrad.c_src.matmul_text import FOUNDATION
 from dlgrad.c_src.matmul_vectors import (
     UNPACKED_COLUMNS,
     Tile,
@@ -38,6 +40,7 @@ from dlgrad.c_src.matmul_vectors import (
     transpose_block,
     types,
 )
+from dlgrad.c_src.scratch_source import SCRATCH
 from dlgrad.codegen.helper_source import value_type
 from dlgrad.codegen.kernel import Caps, Expr, Gemm, Let, Load, Local, Stmt, Store, loads_of
 from dlgrad.codegen.render import declarations, statements, with_helpers
@@ -52,6 +55,7 @@ JOB_WORK = 1 << 19  # but a job should be worth this many multiplications
 BATCH_WORK = 2048  # what the parts of a small product cost that are no multiplications
 GROUP_SIZE = 1 << 20  # accumulators of the jobs that share packed blocks
 STORE_SIZE = 1 << 22  # packed rows that are kept for other columns
+SHARED_SIZE = 1 << 23  # the same where all threads share them
 STRIP = 64  # steps along k that a fused operand is computed for before its transpose
 THIN_ROWS = 3  # for so few, columns are not packed
 DIRECT_COLUMNS = 128  # for no more, rows are read where they lie instead of being packed
@@ -71,6 +75,7 @@ def render_gemm(gemm: Gemm, caps: Caps) -> str:
     tile = register_tile(gemm.accumulate, caps)
     parts = [
         types(gemm.accumulate, tile),
+        SCRATCH,
         _constants(gemm, tile, caps),
         products(tile, _is_bfloat16(gemm.a, gemm) and _is_bfloat16(gemm.b, gemm)),
         transpose_block(tile),
@@ -121,12 +126,15 @@ def _constants(gemm: Gemm, tile: Tile, caps: Caps) -> str:
         "DEPTH": depth,
         "ROW_TILE": max(side // tile.rows, 1) * tile.rows,
         "COLUMN_TILE": max(4 * side // tile.columns, 1) * tile.columns,
+        "NEAR_SIZE": caps.level2_cache // (2 * tile.itemsize),
         "JOBS_WANTED": JOBS_WANTED,
         "LONG_JOBS_WANTED": LONG_JOBS_WANTED,
         "JOB_WORK": JOB_WORK,
         "BATCH_WORK": BATCH_WORK,
         "GROUP_SIZE": GROUP_SIZE,
         "STORE_SIZE": STORE_SIZE,
+        "SHARED_SIZE": SHARED_SIZE,
+        "SCRATCH_BUFFER": len(gemm.parameters),
         "ACCESSES": max(1, *map(len, accesses.values())),
         "A_ACCESSES": len(accesses["a"]),
         "B_ACCESSES": len(accesses["b"]),

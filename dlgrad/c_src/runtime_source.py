@@ -8,6 +8,7 @@ sequence, `dg_hold`, `dg_release`, `dg_after_fork` around a fork, `dg_shutdown` 
 
 from dlgrad.c_src.dialect import C
 from dlgrad.c_src.memory_source import MEMORY
+from dlgrad.c_src.scratch_source import SCRATCH
 
 RUNTIME_FLAGS = ("-pthread",)
 
@@ -234,7 +235,8 @@ SEQUENCES = r"""
 /* Sequences --------------------------------------------------------------------------------
 
    A record is one launch.  Its buffers are named by slot and offset, its sizes are fixed; a
-   scalar is its own or, with a slot of 0 or more, one that comes with the run. */
+   scalar is its own or, with a slot of 0 or more, one that comes with the run.  Behind the
+   addresses of its buffers a kernel finds that of a `dg_scratch`. */
 
 struct dg_record {
     dg_kernel kernel;
@@ -254,10 +256,19 @@ struct dg_record {
 
 enum { DG_SMALL = 64 };
 
-static void dg_launch(const struct dg_record *record, void *const *slots, const double *scalars,
-                      int64_t threads, void **buffers, double *values) {
+static void dg_wait(void) {
+    for (int i = 0; i < 16; i++)
+        dg_pause();
+    sched_yield();
+}
+
+/* Returns whether a kernel found no memory. */
+static int dg_launch(const struct dg_record *record, void *const *slots, const double *scalars,
+                     int64_t threads, void **buffers, double *values) {
+    struct dg_scratch scratch = {dg_allocate, dg_free, dg_wait, NULL, 0, 0};
     for (int64_t i = 0; i < record->buffer_count; i++)
         buffers[i] = (char *)slots[record->slots[i]] + record->offsets[i];
+    buffers[record->buffer_count] = &scratch;
     const double *used = record->scalars;
     if (record->scalar_slots) {
         used = values;
@@ -279,28 +290,31 @@ static void dg_launch(const struct dg_record *record, void *const *slots, const 
         /* One thread is enough, or another Python thread has the helpers. */
         dg_do_units(&task, 0, task.units);
     }
+    dg_free(scratch.shared, scratch.shared_bytes);
+    return scratch.failed;
 }
 
 /* Runs records one after another.  `times`, if not NULL, takes the seconds of each.  Returns 0,
-   or 1 where memory for the addresses of an unusually wide kernel could not be had. */
+   or 1 where memory could not be had: for the addresses of an unusually wide kernel, or for
+   what a kernel keeps while it runs. */
 int64_t dg_run(const struct dg_record *records, int64_t count, void *const *slots,
                const double *scalars, int64_t threads, double *times) {
-    void *few_buffers[DG_SMALL];
+    void *few_buffers[DG_SMALL + 1];
     double few_values[DG_SMALL];
     for (int64_t i = 0; i < count; i++) {
         const struct dg_record *record = &records[i];
         void **buffers = few_buffers;
         double *values = few_values;
         if (record->buffer_count > DG_SMALL)
-            buffers = malloc(sizeof(void *) * (size_t)record->buffer_count);
+            buffers = malloc(sizeof(void *) * ((size_t)record->buffer_count + 1));
         if (record->scalar_count > DG_SMALL)
             values = malloc(sizeof(double) * (size_t)record->scalar_count);
         double started = times ? dg_now() : 0;
-        if (buffers && values && record->units > 0)
-            dg_launch(record, slots, scalars, threads, buffers, values);
+        int failed = !buffers || !values;
+        if (!failed && record->units > 0)
+            failed = dg_launch(record, slots, scalars, threads, buffers, values);
         if (times)
             times[i] = dg_now() - started;
-        int64_t failed = !buffers || !values;
         if (buffers != few_buffers)
             free(buffers);
         if (values != few_values)
@@ -439,4 +453,4 @@ int64_t dg_vector_bytes(void) {
 
 _STREAM = "\n".join(C.helpers[name] for name in ("INLINE", "dg_stream", "dg_stream_end"))
 
-RUNTIME = HEAD + MEMORY + THREADS + SEQUENCES + _STREAM + ROOFS
+RUNTIME = HEAD + MEMORY + SCRATCH + THREADS + SEQUENCES + _STREAM + ROOFS
