@@ -9,17 +9,19 @@ arguments.  Whatever a replay could not repeat is an error, never a silently fro
 from __future__ import annotations
 
 import functools
+import math
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from types import CodeType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from dlgrad.core.base import TensorBase, grad_mode, make, node_of
 from dlgrad.core.storage import Storage, pending_storages, realize
-from dlgrad.core.trees import flatten, unflatten
+from dlgrad.core.trees import Leaf, flatten, unflatten
+from dlgrad.core.watched import Watched, changed
 from dlgrad.errors import CaptureError, OutOfScopeError
 from dlgrad.lazy import graph
 from dlgrad.lazy.ops import BufferOps
+from dlgrad.lazy.shape import Shape, View
 from dlgrad.runtime import engine
 from dlgrad.runtime.capture import Capture, Replay, current_capture
 from dlgrad.runtime.device import Buffer, get_backend
@@ -29,62 +31,6 @@ __all__ = ["Jit", "current_capture", "jit"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_PLAIN = (bool, int, float, str, bytes, type(None))
-
-
-# What Python code reads besides its arguments ---------------------------------------------------
-
-
-def watched_values(function: Callable[..., Any]) -> dict[str, Any]:
-    """The plain values, tensors and module modes that the function's own code refers to.
-
-    Looks into closure cells, globals and defaults by name, one level deep.
-    """
-    found: dict[str, Any] = {}
-    code = getattr(function, "__code__", None)
-    if code is None:
-        owner = getattr(function, "__self__", None) or function
-        note_value(found, "the module", owner)
-        return found
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            note_value(found, name, cell.cell_contents)
-        except ValueError:  # the cell is still empty
-            continue
-    names = function.__globals__
-    for name in global_names(code):
-        if name in names:
-            note_value(found, name, names[name])
-    owner = getattr(function, "__self__", None)
-    if owner is not None:
-        note_value(found, "self", owner)
-    return found
-
-
-@functools.lru_cache(maxsize=256)
-def global_names(code: CodeType) -> tuple[str, ...]:
-    """The global names that a function's code reads, apart from its attributes."""
-    import dis  # slow to import, and needed only here
-
-    loads = (i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL")
-    return tuple(dict.fromkeys(loads))
-
-
-def note_value(found: dict[str, Any], name: str, value: Any) -> None:
-    if isinstance(value, (TensorBase, *_PLAIN)):
-        found[name] = value
-    elif hasattr(value, "training") and hasattr(value, "modules") and not isinstance(value, type):
-        modes = tuple(module.training for module in value.modules())
-        found[f"{name}.training"] = modes
-
-
-def changed(before: Any, after: Any) -> bool:
-    if isinstance(before, TensorBase) or isinstance(after, TensorBase):
-        return before is not after
-    return type(before) is not type(after) or not (
-        before == after or (before != before and after != after)
-    )
 
 
 # The decorator ----------------------------------------------------------------------------------
@@ -122,6 +68,8 @@ class Jit(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if current_capture() is not None:
             return self.function(*args, **kwargs)
+        if self.replay is not None and not kwargs and self.fits(args):
+            return self.play(args)  # type: ignore[arg-type]
         tensors: list[TensorBase] = []
         structure = flatten((args, kwargs), tensors)
         if self.replay is None:
@@ -141,8 +89,9 @@ class Jit(Generic[P, R]):
         self.structure = structure
         self.only_tensors = holds_only_tensors(structure)
         self.signature = [signature(tensor) for tensor in tensors]
+        self.by_position = self.only_tensors and structure == flatten((tuple(tensors), {}), [])
         self.grad_enabled = grad_mode.enabled
-        self.watched = watched_values(self.function)
+        self.watched = Watched(self.function)
         realize(pending_storages())
         inputs = self.private_inputs(tensors)
         args, kwargs = unflatten(structure, list(inputs))
@@ -161,7 +110,7 @@ class Jit(Generic[P, R]):
             for storage, memory in capture.moved:
                 if storage.node.is_held and storage.buffer is not memory:
                     restore(storage, memory)
-        self.outputs = [(copy._shape, copy.dtype) for copy in copies]
+        self.outputs = [(copy._shape, copy.dtype, copy._storage.nbytes) for copy in copies]
         memory_in = [tensor._storage.memory() for tensor in inputs]
         memory_out = [copy._storage.memory() for copy in copies]
         self.replay = Replay(capture.runs, memory_in, memory_out)
@@ -174,6 +123,7 @@ class Jit(Generic[P, R]):
         self.capture = capture
         apart = {id(memory) for memory in memory_in + memory_out}
         self.held = held_storages(m for m in self.replay.buffers if id(m) not in apart)
+        self.writes = bool(self.replay.written) or any(self.replay.overwrites)
         # The tensors that go to the caller are not those that a replay will write.
         shown = [self.copy_out(copy) for copy in copies]
         realize([copy._storage for copy in shown])
@@ -229,6 +179,24 @@ class Jit(Generic[P, R]):
 
     # Replaying ----------------------------------------------------------------------------------
 
+    def fits(self, args: Sequence[Any]) -> bool:
+        """Whether a call with tensors by position is surely as the one captured: the quick way.
+
+        Where it says no, `check` looks at everything, and raises if something differs.
+        """
+        if not self.by_position or len(args) != len(self.signature):
+            return False
+        for number, (shape, dtype, device) in enumerate(self.signature):
+            tensor = args[number]
+            if (
+                not isinstance(tensor, TensorBase)
+                or tensor._shape != shape
+                or tensor.dtype is not dtype
+                or tensor._storage.node.device != device
+            ):
+                return False
+        return grad_mode.enabled is self.grad_enabled and self.watched.is_same()
+
     def check(self, structure: Any, tensors: list[TensorBase]) -> None:
         """CaptureError if anything differs from what was captured."""
         name = getattr(self.function, "__name__", "the function")
@@ -254,13 +222,13 @@ class Jit(Generic[P, R]):
                 f"{'on' if self.grad_enabled else 'off'}, and they are now "
                 f"{'on' if grad_mode.enabled else 'off'}{hint}"
             )
-        now = watched_values(self.function)
-        for key, value in self.watched.items():
-            if key in now and changed(value, now[key]):
-                raise CaptureError(
-                    f"{name} reads {key!r}, which was {shorten(value)} when it was captured and "
-                    f"is now {shorten(now[key])}; pass it as a tensor argument{hint}"
-                )
+        difference = self.watched.difference()
+        if difference is not None:
+            key, before, now = difference
+            raise CaptureError(
+                f"{name} reads {key!r}, which was {shorten(before)} when it was captured and "
+                f"is now {shorten(now)}; pass it as a tensor argument{hint}"
+            )
 
     def differs(self, structure: Any) -> bool:
         """Whether the arguments are others than those captured, apart from tensors."""
@@ -273,30 +241,26 @@ class Jit(Generic[P, R]):
 
     def play(self, tensors: Sequence[TensorBase]) -> R:
         assert self.replay is not None and self.capture is not None
-        self.take_in_writes()
-        inputs = [self.input_memory(tensor) for tensor in tensors]
-        self.announce_writes(inputs)
+        if self.held:
+            self.take_in_writes()
+        inputs = [
+            (tensor if tensor._view is None else as_whole(tensor))._storage.memory()
+            for tensor in tensors
+        ]
+        if self.writes:
+            self.announce_writes(inputs)
         for refresh in self.capture.refreshes:
             refresh()
         backend = self.replay.backend
-        outputs = []
-        for shape, dtype in self.outputs:
-            nbytes = dtype.itemsize
-            for size in shape:
-                nbytes *= size
-            outputs.append(Buffer(backend, nbytes))
+        outputs: list[Buffer] = []
+        results: list[Any] = []
+        for shape, dtype, nbytes in self.outputs:
+            memory = Buffer(backend, nbytes)
+            outputs.append(memory)
+            results.append(make(graph.buffer(memory, dtype, shape, backend.name)))
         self.replay.run(inputs, outputs)
-        results = [
-            make(graph.buffer(memory, dtype, shape, backend.name))
-            for memory, (shape, dtype) in zip(outputs, self.outputs, strict=True)
-        ]
-        value: R = unflatten(self.result, results)
+        value: R = results[0] if self.result is Leaf else unflatten(self.result, results)
         return value
-
-    def input_memory(self, tensor: TensorBase) -> Buffer:
-        if tensor._view is not None and not is_whole(tensor):
-            tensor = make(graph.copy(node_of(tensor)))
-        return tensor._storage.memory()
 
     def take_in_writes(self) -> None:
         """Brings what was written to captured tensors since into the memory of the capture."""
@@ -333,22 +297,37 @@ class Jit(Generic[P, R]):
         for memory, is_written in zip(inputs, self.replay.overwrites, strict=True):
             if is_written:
                 written.append(memory)
-        shown = [memory.shown_by() for memory in written if memory.shown_by is not None]
-        nodes = [node for node in shown if node is not None]
-        if any(node.readers and engine.has_other_readers(node, set()) for node in nodes):
-            realize(pending_storages())
-        for node in nodes:
+        holders: list[Storage] = []
+        is_read = False
+        for memory in written:
+            node = None if memory.shown_by is None else memory.shown_by()
+            if node is None:
+                continue
+            if node.readers and not is_read:
+                is_read = engine.has_other_readers(node, ())
             storage = node.holder
             if storage is not None and storage.node is node:
-                storage.version += 1
+                holders.append(storage)
+        if is_read:
+            realize(pending_storages())
+        for storage in holders:
+            storage.version += 1
 
 
 def is_whole(tensor: TensorBase) -> bool:
     """Whether the tensor is all of its memory, in row-major order."""
-    view = tensor._view
-    return view is None or (
-        view.offset == 0 and view.is_contiguous and view.numel == tensor._storage.node.numel
-    )
+    return tensor._view is None or shows_all(tensor._view, tensor._storage.shape)
+
+
+@functools.lru_cache(maxsize=4096)
+def shows_all(view: View, shape: Shape) -> bool:
+    """Whether a view is all of the memory of a storage of that shape, in row-major order."""
+    return view.offset == 0 and view.is_contiguous and view.numel == math.prod(shape)
+
+
+def as_whole(tensor: TensorBase) -> TensorBase:
+    """The tensor, or a pending copy of it where it is not all of its memory."""
+    return tensor if is_whole(tensor) else make(graph.copy(node_of(tensor)))
 
 
 def signature(tensor: TensorBase) -> tuple[Any, ...]:

@@ -184,9 +184,12 @@ class Tensor(Methods):
 
     def realize(self, *others: Tensor) -> Tensor:
         """Computes the contents now, together with those of `others`; returns the tensor."""
-        for other in others:
-            need_tensor("realize", other, "others")
-        realize((self._storage, *(other._storage for other in others)))
+        if others:
+            for other in others:
+                need_tensor("realize", other, "others")
+            realize((self._storage, *(other._storage for other in others)))
+        else:
+            realize((self._storage,))
         return self
 
     def item(self) -> Any:

@@ -34,7 +34,7 @@ FLOORS = {
         "core.formatting core.gradients core.host core.in_place_methods core.inplace "
         "core.inplace_views core.interchange core.joint core.later core.methods core.older_types "
         "core.place_gradients core.plain_answers core.python_functions core.storage core.tape "
-        "core.templates core.tensor_functions core.tracing core.trees "
+        "core.templates core.tensor_functions core.tracing core.trees core.watched "
         "operators.* matrix.* neural.* files.* autograd.* func.* functional jit linalg random "
         "special tensor"
     ),

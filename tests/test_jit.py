@@ -147,6 +147,49 @@ def test_a_changed_closure_value_is_refused():
         captured_function(dlgrad.ones(1))
 
 
+FACTOR = 2.0
+
+
+def test_a_changed_global_value_is_refused(monkeypatch):
+    function = dlgrad.jit(lambda x: x * FACTOR)
+    for _ in range(3):
+        assert function(dlgrad.ones(1)).item() == 2.0
+    monkeypatch.setitem(globals(), "FACTOR", float("2"))  # another object that is the same
+    assert function(dlgrad.ones(1)).item() == 2.0
+    monkeypatch.setitem(globals(), "FACTOR", 2)
+    with pytest.raises(CaptureError, match=r"'FACTOR'.*2\.0.*2;"):
+        function(dlgrad.ones(1))
+    monkeypatch.delitem(globals(), "FACTOR")  # nobody reads it now
+    assert function(dlgrad.ones(1)).item() == 2.0
+
+
+def test_another_tensor_from_outside_is_refused():
+    weight = dlgrad.ones(2)
+    function = dlgrad.jit(lambda x: x + weight)
+    for _ in range(3):
+        assert function(dlgrad.ones(2)).tolist() == [2.0, 2.0]
+    weight += 1  # written into, and still the one that was captured
+    assert function(dlgrad.ones(2)).tolist() == [3.0, 3.0]
+    weight = dlgrad.ones(2)
+    with pytest.raises(CaptureError, match="'weight', which was another tensor"):
+        function(dlgrad.ones(2))
+
+
+def test_another_gradient_mode_is_refused():
+    function = captured()
+    with dlgrad.no_grad(), pytest.raises(CaptureError, match="gradients on, and they are now off"):
+        function(dlgrad.ones(4))
+
+
+def test_tensors_by_name_and_in_lists_are_replayed():
+    function = dlgrad.jit(lambda pair, shift: {"sum": pair[0] + pair[1], "rest": [shift * 2]})
+    for start in range(5):
+        x = dlgrad.arange(3.0) + start
+        result = function([x, x * x], shift=x)
+        assert result["sum"].tolist() == [(start + i) * (start + i + 1) for i in range(3)]
+        assert result["rest"][0].tolist() == [2.0 * (start + i) for i in range(3)]
+
+
 def test_a_changed_training_mode_is_refused():
     model = nn.Sequential(nn.Dropout(0.5))
     function = dlgrad.jit(lambda x: model(x))

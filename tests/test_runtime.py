@@ -140,6 +140,20 @@ def test_memory_is_used_again(cleared):
     assert cleared.memory()[1] == 0
 
 
+def test_small_blocks_stay_at_hand(cleared):
+    live = cleared.memory()[0]
+    addresses = [cleared.allocate(1000) for _ in range(10)]
+    for address in addresses:
+        cleared.free(address, 1000)
+    again = cleared.allocate(1024)  # the same multiple of 64
+    assert again in addresses
+    assert cleared.memory()[0] == live + 1024
+    cleared.free(again, 1024)
+    assert cleared.memory()[0] == live
+    cleared.trim()
+    assert cleared.memory()[1] == 0
+
+
 def test_kept_memory_is_bounded(cleared):
     """Blocks of ever new sizes: what is kept does not grow beyond the spare room."""
     live = cleared.memory()[0]

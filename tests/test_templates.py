@@ -42,8 +42,8 @@ def test_the_third_time_is_the_first(case: Case) -> None:
     assert repr(numbers_of(case, True)) == repr(first)  # views in the place of whole tensors
 
 
-def steps_for(key):
-    return [steps for full, steps in templates._templates.items() if full[0] == key]
+def known_of(key):
+    return [known for full, known in templates._templates.items() if full[0] == key]
 
 
 def test_steps_are_kept_from_the_second_call_on():
@@ -57,7 +57,7 @@ def test_steps_are_kept_from_the_second_call_on():
     with dlgrad.no_grad():
         for _ in range(5):
             assert remembered("double", (x,), double).tolist() == [2.0, 2.0, 2.0]
-    assert len(calls) == 2 and len(steps_for("double")[0]) == 1
+    assert len(calls) == 2 and len(known_of("double")[0].steps) == 1
     remembered("double", (x,), double)  # with a tape every call composes
     assert len(calls) == 3
 
@@ -78,7 +78,7 @@ def test_what_cannot_be_kept_is_called_every_time(function):
             given = x + shift
             got = remembered("function", (given,), function)
             assert got.tolist() == function(given).tolist()
-    assert steps_for("function") == [templates._NEVER]
+    assert known_of("function") == [templates._NEVER]
 
 
 CONSTANT = dlgrad.tensor([1.0, 2.0, 3.0], device=DEVICE)
@@ -108,8 +108,33 @@ def test_other_shapes_and_dtypes_have_their_own():
             for x in (dlgrad.ones(2), dlgrad.ones(3), dlgrad.ones(3, dtype=dlgrad.float64)):
                 y = F.log_softmax(x, 0)
                 assert y.shape == x.shape and y.dtype is x.dtype
-    kept = [steps for full, steps in templates._templates.items() if full[0][0] == "log_softmax"]
-    assert len(kept) == 3 and all(steps for steps in kept)
+    kept = [known for full, known in templates._templates.items() if full[0][0] == "log_softmax"]
+    assert len(kept) == 3 and all(known.steps for known in kept)
+
+
+def test_several_results_are_kept_together():
+    calls = []
+
+    def halves(x):
+        calls.append(1)
+        half = x * 0.5
+        return half, x - half
+
+    with dlgrad.no_grad():
+        for start in range(4):
+            x = dlgrad.arange(3.0, device=DEVICE) + start
+            first, second = remembered("halves", (x,), halves)
+            assert first.tolist() == second.tolist() == [(start + i) / 2 for i in range(3)]
+    assert len(calls) == 2 and len(known_of("halves")[0].steps) == 3  # with the constant 0.5
+
+
+@pytest.mark.parametrize("layer", [nn.LayerNorm(4, device=DEVICE), nn.Linear(4, 4, device=DEVICE)])
+def test_a_training_step_adds_nothing_after_the_second(layer):
+    counts = []
+    for _ in range(4):
+        layer(dlgrad.ones(2, 4, device=DEVICE)).square().sum().backward()
+        counts.append(len(templates._templates))
+    assert 0 < counts[1] == counts[2] == counts[3]
 
 
 def test_a_long_training_forgets_what_it_knew(monkeypatch):

@@ -151,7 +151,7 @@ def send_on(
         key = id(edge)
         if not (wanted is None or useful is None or key in wanted or key in useful):
             continue
-        part = rule_result(row, index, gradient, entry) if parts is None else parts[index]
+        part = rule_result(row, index, gradient, entry, edge) if parts is None else parts[index]
         if part is not None:
             part = fitted(part, edge)
             if anomaly.enabled and anomaly.check_nan and not isinstance(part, Bundle):
@@ -159,8 +159,13 @@ def send_on(
             arrive(edge, part)
 
 
-def rule_result(row: Row, index: int, gradient: Tensor, entry: Entry) -> Tensor | None:
-    """The gradient of one source; what a rule composes is remembered (`core/templates.py`)."""
+def rule_result(
+    row: Row, index: int, gradient: Tensor, entry: Entry, edge: Target
+) -> Tensor | None:
+    """The gradient of one source, which `edge` leads to.
+
+    What a rule composes is remembered (`core/templates.py`), and with it how that is fitted.
+    """
     derivative = None if row.each is not None else row.derivatives[index]
     if derivative is None or not derivative.needs or anomaly.enabled or grad_mode.enabled:
         return row.gradient(index, gradient, entry)
@@ -175,9 +180,11 @@ def rule_result(row: Row, index: int, gradient: Tensor, entry: Entry) -> Tensor 
     rule = derivative.rule
 
     def apply(g: Tensor, *others: Tensor) -> Tensor:
-        return rule(g, entry if g is gradient else entry.standing_for(places, others))
+        part = rule(g, entry if g is gradient else entry.standing_for(places, others))
+        return fitted(part, edge)
 
-    return remembered((derivative, entry.arg, tuple(places), shapes), sources, apply)
+    key = (derivative, entry.arg, tuple(places), shapes, edge.dtype)
+    return remembered(key, sources, apply)
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:

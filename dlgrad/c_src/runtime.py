@@ -10,6 +10,7 @@ import os
 import struct
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,11 @@ SHARED_MATMUL_COST = 1 << 20
 GRAIN_STEP = 64
 # One call into C does about this much (some tenths of a second): Ctrl-C is seen in between.
 SEGMENT_COST = 1 << 32
+
+# Freed blocks up to this size stay at hand in Python, this many of each multiple of 64 bytes: a
+# small result is so soon gone that two calls into C would take a tenth of its time.
+SMALL_BYTES = 1 << 14
+MOST_AT_HAND = 4
 
 _RECORD = struct.Struct("13q")
 
@@ -218,6 +224,7 @@ class Runtime:
         self._hold = _function(loaded, "dg_hold", None)
         self._release = _function(loaded, "dg_release", None)
         self._after_fork = _function(loaded, "dg_after_fork", None)
+        self._at_hand: list[list[int]] = [[] for _ in range(1 + SMALL_BYTES // 64)]
         self.closed = False
         temporary.at_exit(self._close)
         if hasattr(os, "register_at_fork"):
@@ -236,6 +243,15 @@ class Runtime:
 
     def allocate(self, nbytes: int) -> int:
         """The address of at least `nbytes`; MemoryError where the system has no more."""
+        if 0 < nbytes <= SMALL_BYTES:
+            units = (nbytes + 63) >> 6
+            at_hand = self._at_hand[units]
+            if at_hand:
+                try:
+                    return at_hand.pop()
+                except IndexError:  # another thread was faster
+                    pass
+            nbytes = units << 6
         self._check_open()
         address: int | None = self._allocate(nbytes)
         if not address:
@@ -247,17 +263,37 @@ class Runtime:
 
     def free(self, address: int, nbytes: int) -> None:
         """Takes memory back; once the process is ending it does nothing."""
-        if not self.closed:
-            self._free(address, nbytes)
+        if self.closed:
+            return
+        if nbytes <= SMALL_BYTES:
+            units = (nbytes + 63) >> 6
+            at_hand = self._at_hand[units]
+            if len(at_hand) < MOST_AT_HAND:
+                at_hand.append(address)
+                return
+            nbytes = units << 6
+        self._free(address, nbytes)
+
+    def _free_at_hand(self) -> None:
+        """Frees the small blocks that wait to be used again."""
+        for units, at_hand in enumerate(self._at_hand):
+            with suppress(IndexError):  # none is left
+                while True:
+                    self._free(at_hand.pop(), units << 6)
 
     def trim(self) -> None:
         """Gives memory that is kept for later back to the system."""
         self._check_open()
+        self._free_at_hand()
         self._trim()
 
     def memory(self, reset_peak: bool = False) -> tuple[int, int, int]:
-        """Bytes in use, bytes kept for later, and the most that was ever in use at once."""
+        """Bytes in use, bytes kept for later, and the most that was ever in use at once.
+
+        The most counts the small blocks at hand too, a few megabytes at the utmost.
+        """
         self._check_open()
+        self._free_at_hand()
         counts = (ctypes.c_int64 * 3)()
         self._memory(ctypes.addressof(counts), int(reset_peak))
         return counts[0], counts[1], counts[2]
@@ -333,13 +369,13 @@ class Runtime:
         """Runs a prepared sequence; between calls into C Python may handle a Ctrl-C."""
         if self.closed:
             self._check_open()
-        slot_array = array("Q", slots)
+        slot_array = slots if isinstance(slots, array) else array("Q", slots)
         slots_at = slot_array.buffer_info()[0]
         scalar_array = array("d", scalars) if scalars else None
         scalars_at = 0 if scalar_array is None else scalar_array.buffer_info()[0]
         for first, count in prepared.segments:
             if self._run(first, count, slots_at, scalars_at, threads, None):
-                raise MemoryError("there is no memory for the addresses of a kernel")
+                raise MemoryError("there is no memory for what a kernel keeps while it runs")
 
     def run_timed(
         self, prepared: Prepared, slots: Sequence[int], scalars: Sequence[float], threads: int
@@ -353,7 +389,7 @@ class Runtime:
             times = (ctypes.c_double * count)()
             times_at = ctypes.addressof(times)
             if self._run(first, count, slots_at, scalars_at, threads, times_at):
-                raise MemoryError("there is no memory for the addresses of a kernel")
+                raise MemoryError("there is no memory for what a kernel keeps while it runs")
             seconds.extend(times)
         return seconds
 

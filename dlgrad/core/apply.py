@@ -21,7 +21,7 @@ from dlgrad.core.base import (
     requires_grad,
 )
 from dlgrad.core.storage import pending_depth
-from dlgrad.core.tape import record
+from dlgrad.core.tape import enter, record
 from dlgrad.dtype import (
     BOOL,
     FLOAT,
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
 _BUFFER, _CONST = BufferOps.BUFFER, BufferOps.CONST
+_ON_BOOLS = {ElementwiseOps.ADD: ElementwiseOps.OR, ElementwiseOps.MUL: ElementwiseOps.AND}
 LARGE = 1e38  # below this a float needs no look at the range of its dtype
 _EXPAND: dict[tuple[Shape, Shape], View] = {}
 
@@ -173,16 +174,16 @@ def finish(
 ) -> Tensor:
     """The tensor of `node`, recorded as `op(sources)`."""
     depth = 0
+    wanted = False
     for source in sources:
         storage = source._storage
         if storage.depth > depth and storage.node.op is not _BUFFER:
             depth = storage.depth
+        if source._requires or (source._base is not None and requires_grad(source)):
+            wanted = True
     out = make(node, depth + 1)
-    if grad_mode.enabled:
-        for source in sources:
-            if source._requires or (source._base is not None and requires_grad(source)):
-                record(op, arg, out, sources)
-                break
+    if wanted and grad_mode.enabled:
+        enter(op, arg, out, sources)
     return out
 
 
@@ -239,7 +240,7 @@ def binary(op: ElementwiseOps, a: Any, b: Any, result: DType | None = None) -> T
     if result is not None and result.kind == FLOAT and dtype.kind != FLOAT:
         dtype = result
     if dtype.kind == BOOL and not OPS[op].bools:
-        refuse_bool(op)
+        op = on_bools(op)
     if result is bool_ and len(sources) == 1 and dtype.kind in (SIGNED, UNSIGNED):
         dtype = comparable(b if isinstance(a, TensorBase) else a, dtype)
     if isinstance(a, TensorBase):
@@ -269,6 +270,13 @@ def comparable(number: Number, dtype: DType) -> DType:
     if dtype.min <= number <= dtype.max:
         return dtype
     return float64 if dtype.itemsize == 8 and -(2**63) <= number < 2**64 else int64
+
+
+def on_bools(op: ElementwiseOps) -> ElementwiseOps:
+    """What a binary `op` of numbers is on bools; DTypeError where it has no meaning on them."""
+    if op not in _ON_BOOLS:
+        refuse_bool(op)
+    return _ON_BOOLS[op]
 
 
 def refuse_bool(op: ElementwiseOps) -> None:

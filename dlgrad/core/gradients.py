@@ -62,7 +62,7 @@ def reduce_to_shape(g: Tensor, shape: Shape) -> Tensor:
         i for i, size in enumerate(g._shape) if i < lead or (shape[i - lead] == 1 and size != 1)
     ]
     if dims:
-        g = sum_of(g, dims, keepdim=True)
+        g = sum_of(g, dims, keepdim=dims[-1] >= lead)
     return g if g._shape == shape else g.reshape(shape)
 
 

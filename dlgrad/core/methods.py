@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
 
+_USUAL = (TensorBase, float, int)  # what stands beside an operator, apart from rarer numbers
+
+
 def _operator(
     function: Callable[..., Tensor], reflected: bool = False
 ) -> Callable[[Tensor, Any], Tensor]:
@@ -40,7 +43,7 @@ def _operator(
 
     @functools.wraps(function)
     def method(self: Tensor, other: Any) -> Any:
-        if not isinstance(other, (TensorBase, float, int)) and not is_operand(other):
+        if not isinstance(other, _USUAL) and not is_operand(other):
             return NotImplemented
         return function(other, self) if reflected else function(self, other)
 

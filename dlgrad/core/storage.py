@@ -49,12 +49,13 @@ class Storage:
                 node = graph.copy(node)
         self.node = node
         self.version = 0
-        self.buffer: Buffer | None = node.arg if node.op is _BUFFER else None
+        self.buffer: Buffer | None = None
         self.depth = depth
         self.shape: Shape = node.shape
-        reference = weakref.ref(self)
-        node.owner = reference
-        if node.op is not _BUFFER and depth < TRACED:
+        node.owner = reference = weakref.ref(self)
+        if node.op is _BUFFER:
+            self.buffer = node.arg
+        elif depth < TRACED:
             _watch(reference)
             if depth > DEPTH_LIMIT:
                 realize((self,))
@@ -107,16 +108,20 @@ def pending_depth(storage: Storage) -> int:
 
 def realize(storages: Iterable[Storage]) -> None:
     """Evaluates the contents of all `storages` together, each in the memory it had if it can."""
-    pending = [storage for storage in storages if storage.node.op is not _BUFFER]
-    if not pending:
-        return
-    for storage in pending:
-        if storage.depth >= TRACED:
-            raise no_value()
-    engine.realize([storage.node for storage in pending])
-    for storage in pending:
-        storage.buffer = storage.node.arg
-        storage.depth = 0
+    pending = []
+    nodes = []
+    for storage in storages:
+        node = storage.node
+        if node.op is not _BUFFER:
+            if storage.depth >= TRACED:
+                raise no_value()
+            pending.append(storage)
+            nodes.append(node)
+    if nodes:
+        engine.realize(nodes)
+        for storage in pending:
+            storage.buffer = storage.node.arg
+            storage.depth = 0
 
 
 _imported_bytes = 0

@@ -22,7 +22,7 @@ from dlgrad.core.base import (
 )
 from dlgrad.core.storage import Storage, evaluate_pending, pending_depth, realize
 from dlgrad.core.tracing import TRACED, check_write
-from dlgrad.dtype import float32
+from dlgrad.dtype import FLOAT, float32
 from dlgrad.errors import AutogradError, ShapeError
 from dlgrad.helpers import callers_frame
 from dlgrad.lazy import graph
@@ -311,8 +311,8 @@ def new_entry(
     edges: list[Entry | TensorBase | None] = []
     mask = 0
     for i, source in enumerate(sources):
-        if requires_grad(source):
-            edges.append(edge_of(source))
+        if source._requires or (source._base is not None and requires_grad(source)):
+            edges.append(source._entry or source if source._base is None else edge_of(source))
             mask |= 1 << i
         else:
             edges.append(None)
@@ -360,15 +360,14 @@ def callers_line() -> tuple[str, int, str]:
 
 def record(op: Op | str, arg: Any, out: Tensor, sources: Sequence[TensorBase]) -> None:
     """Puts `out = op(sources)` on the tape, if recording is on and a source wants gradients."""
-    if not grad_mode.enabled:
-        return
-    for source in sources:
-        if requires_grad(source):
-            break
-    else:
-        return
+    if grad_mode.enabled and any(map(requires_grad, sources)):
+        enter(op, arg, out, sources)
+
+
+def enter(op: Op | str, arg: Any, out: Tensor, sources: Sequence[TensorBase]) -> None:
+    """Puts `out = op(sources)`, of which a source wants gradients, on the tape if it can."""
     row = ROWS.get(op)
-    if row is not None and out.dtype.is_floating_point:
+    if row is not None and out.dtype.kind == FLOAT:
         out._entry = new_entry(row, arg, out, sources)
         out._requires = True
 

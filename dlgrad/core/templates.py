@@ -10,7 +10,7 @@ use memory of their own are not remembered.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from dlgrad.core.autocasting import is_autocast_enabled
 from dlgrad.core.base import TensorBase, from_storage, grad_mode, make, node_of
@@ -22,8 +22,7 @@ from dlgrad.lazy import graph
 from dlgrad.lazy.graph import Node
 from dlgrad.lazy.ops import BufferOps, MovementOps
 
-if TYPE_CHECKING:
-    from dlgrad.tensor import Tensor
+T = TypeVar("T")
 
 MOST_TEMPLATES = 4096
 MOST_STEPS = 200
@@ -41,19 +40,28 @@ class Step(NamedTuple):
     shape: Any
 
 
-# What is known of a call: nothing yet (no entry), that it came once, its steps, or that it
+class Template:
+    """What a function makes; `results` are places, `single` says that it returns no tuple."""
+
+    __slots__ = ("steps", "results", "single")
+
+    def __init__(self, steps: list[Step], results: tuple[int, ...], single: bool) -> None:
+        self.steps = steps
+        self.results = results
+        self.single = single
+
+
+# What is known of a call: nothing yet (no entry), that it came once, what it makes, or that it
 # cannot be remembered.
-_ONCE: list[Step] = []
-_NEVER: list[Step] = []
-_templates: dict[Hashable, list[Step]] = {}
+_ONCE, _NEVER = Template([], (), True), Template([], (), True)
+_templates: dict[Hashable, Template] = {}
 
 
-def remembered(
-    key: Hashable, sources: Sequence[TensorBase], function: Callable[..., Tensor]
-) -> Tensor:
+def remembered(key: Hashable, sources: Sequence[TensorBase], function: Callable[..., T]) -> T:
     """`function(*sources)` without a tape, from memory where an equal call came before.
 
-    `key` says which function, with everything that it reads beside the sources.
+    `key` says which function, with everything that it reads beside the sources; no tensors,
+    which would be kept.  The function returns a tensor or a tuple of them.
     """
     if grad_mode.enabled or current_trace() is not None or is_autocast_enabled():
         return function(*sources)
@@ -61,17 +69,17 @@ def remembered(
     try:
         kinds = [(source.dtype, source._shape) for source in sources]
         full = (key, device, get_default_dtype(), *kinds)
-        steps = _templates.get(full)
+        known = _templates.get(full)
     except TypeError:  # something in the key has no hash
         return function(*sources)
-    if steps is None:
+    if known is None:
         if len(_templates) >= MOST_TEMPLATES:
             _templates.clear()
         _templates[full] = _ONCE
         return function(*sources)
-    if steps is _ONCE:
-        steps = _templates[full] = learn(sources, function) or _NEVER
-    if steps is _NEVER:
+    if known is _ONCE:
+        known = _templates[full] = learn(sources, function) or _NEVER
+    if known is _NEVER:
         return function(*sources)
     nodes = []
     depth = 0
@@ -80,17 +88,18 @@ def remembered(
         storage = source._storage
         if storage.depth > depth and storage.node.op is not _BUFFER:
             depth = storage.depth
-    for op, places, arg, dtype, shape in steps:
+    for op, places, arg, dtype, shape in known.steps:
         if op is _VIEW:
             nodes.append(graph.view(nodes[places[0]], arg))
         else:
             nodes.append(Node(op, tuple([nodes[i] for i in places]), arg, dtype, shape, device))
-    return make(nodes[-1], depth + len(steps))
+    depth += len(known.steps)
+    if known.single:
+        return make(nodes[-1], depth)  # type: ignore[return-value]
+    return tuple([make(nodes[i], depth) for i in known.results])  # type: ignore[return-value]
 
 
-def learn(
-    sources: Sequence[TensorBase], function: Callable[..., Tensor]
-) -> list[Step] | None:
+def learn(sources: Sequence[TensorBase], function: Callable[..., Any]) -> Template | None:
     """What the function makes of tensors like the sources; None where that cannot be kept."""
     rows = [
         placeholder(0, source.dtype, source._shape, source._storage.node.device)
@@ -100,12 +109,15 @@ def learn(
         out = function(*[from_storage(Storage(row, TRACED), None) for row in rows])
     except VmapError:  # it looked at a value
         return None
-    if out._view is not None or out._storage.node in rows:  # no new memory
-        return None
+    single = not isinstance(out, tuple)
+    made = [out] if single else list(out)
+    if any(one._view is not None or one._storage.node in rows for one in made):
+        return None  # no new memory
+    ends = [one._storage.node for one in made]
     place = {row: number for number, row in enumerate(rows)}
     device = rows[0].device
     steps: list[Step] = []
-    for node in graph.toposort([out._storage.node]):
+    for node in graph.toposort(ends):
         if node in place or node.op is _BUFFER and node in [row.src[0] for row in rows]:
             continue
         varies = node.op is _CONST and isinstance(node.arg, graph.Varying)
@@ -114,4 +126,4 @@ def learn(
         places = tuple(place[source] for source in node.src)
         place[node] = len(rows) + len(steps)
         steps.append(Step(node.op, places, node.arg, node.dtype, node.shape))
-    return steps
+    return Template(steps, tuple(place[end] for end in ends), single)

@@ -9,6 +9,7 @@ graph that refers to it sees the memory.
 from __future__ import annotations
 
 import weakref
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from dlgrad.dtype import BOOL, DType, bool_, int64
@@ -69,7 +70,9 @@ class Node:
     @property
     def is_held(self) -> bool:
         """True while a living storage shows this node's value."""
-        holder = self.holder
+        if self.owner is None:
+            return False
+        holder = self.owner()
         return holder is not None and holder.node is self
 
     @property
@@ -236,13 +239,19 @@ def view(src: Node, view: View) -> Node:
     if view.offset == 0 and view.shape == src.shape and view.is_contiguous:
         return src
     if src.op is MovementOps.VIEW:
-        composed = view.compose(src.arg)
+        composed = composition(view, src.arg)
         if composed is not None:
             inner = src.src[0]
             if composed.offset == 0 and composed.shape == inner.shape and composed.is_contiguous:
                 return inner
             return Node(MovementOps.VIEW, (inner,), composed, src.dtype, view.shape, src.device)
     return Node(MovementOps.VIEW, (src,), view, src.dtype, view.shape, src.device)
+
+
+@lru_cache(maxsize=4096)
+def composition(outer: View, inner: View) -> View | None:
+    """The view that shows `outer` of `inner`, if one does: a training loop asks again and again."""
+    return outer.compose(inner)
 
 
 def view_on(src: Node, shown: View) -> Node:

@@ -15,6 +15,7 @@ from dlgrad.core.base import grad_mode
 from dlgrad.core.composing import composed, paused
 from dlgrad.core.dims import as_sizes
 from dlgrad.core.tape import ROWS, Derivative, Entry, Row
+from dlgrad.core.templates import remembered
 from dlgrad.dtype import FLOAT, finfo
 from dlgrad.errors import DTypeError, ShapeError
 from dlgrad.lazy.ops import ReduceOps
@@ -39,17 +40,23 @@ def standardize(x: Tensor, dims: Shape, eps: float) -> tuple[Tensor, Tensor, Ten
     Mean and variance carry no gradient of their own.
     """
     with paused():
-        average = _mean_over(x, dims)
-        apart = sub(x, average)
-        variance = _mean_over(mul(apart, apart), dims)
-        scale = rsqrt(variance + eps)
-        out = mul(apart, scale)
-    return composed("standardize", out, x, arg=(dims, eps, scale)), average, variance
+        out, scale, average, variance = remembered(
+            ("standardize", dims, eps), (x,), lambda x: _standardized(x, dims, eps)
+        )
+    return composed("standardize", out, x, scale, arg=(dims, eps)), average, variance
+
+
+def _standardized(x: Tensor, dims: Shape, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    average = _mean_over(x, dims)
+    apart = sub(x, average)
+    variance = _mean_over(mul(apart, apart), dims)
+    scale = rsqrt(variance + eps)
+    return mul(apart, scale), scale, average, variance
 
 
 def _standardize_gradient(g: Tensor, e: Entry) -> Tensor:
-    dims, eps, scale = e.arg
-    out = e.out
+    dims, eps = e.arg
+    out, scale = e.out, e.b
     if grad_mode.enabled:  # the scale depends on x too, and may be differentiated again
         apart = sub(e.a, _mean_over(e.a, dims))
         scale = rsqrt(_mean_over(mul(apart, apart), dims) + eps)
@@ -57,7 +64,7 @@ def _standardize_gradient(g: Tensor, e: Entry) -> Tensor:
     return mul(scale, inner)
 
 
-ROWS["standardize"] = Row("NativeBatchNorm", Derivative("ao", _standardize_gradient))
+ROWS["standardize"] = Row("NativeBatchNorm", Derivative("abo", _standardize_gradient), None)
 
 
 def _wide(x: Tensor) -> Tensor:

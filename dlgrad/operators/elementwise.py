@@ -62,8 +62,6 @@ def add(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
     """input + alpha * other."""
     if alpha != 1 or isinstance(alpha, bool):
         other = _scaled(input, other, alpha)
-    if _both_bool(input, other):
-        return binary(_E.OR, input, other)
     return binary(_E.ADD, input, other)
 
 
@@ -87,8 +85,6 @@ def rsub(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
 
 def mul(input: Any, other: Any) -> Tensor:
     """input * other."""
-    if _both_bool(input, other):
-        return binary(_E.AND, input, other)
     return binary(_E.MUL, input, other)
 
 

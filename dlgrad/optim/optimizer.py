@@ -293,20 +293,22 @@ class Optimizer:
         """The parameters with a gradient, by group, device, precision and counters."""
         found: dict[Any, Cohort] = {}
         places: dict[Any, int] = {}
+        counters = ("step", *self.COUNTERS)
         for position, group in enumerate(self.param_groups):
             for param in group["params"]:
-                if param.grad is None:
+                grad = param.grad
+                if grad is None:
                     continue
-                if not isinstance(param.grad, Tensor) or param.grad.shape != param.shape:
-                    given = getattr(param.grad, "shape", type(param.grad).__name__)
+                if not isinstance(grad, Tensor) or grad._shape != param._shape:
+                    given = getattr(grad, "shape", type(grad).__name__)
                     raise TypeError(
                         f"a gradient must be a tensor in the shape of its parameter, {param.shape},"
                         f" not {given}"
                     )
                 state = self.state[param]
-                counts = tuple(state[name] for name in ("step", *self.COUNTERS))
+                counts = tuple([state[name] for name in counters])
                 precision = float64 if param.dtype is float64 else float32
-                place = (position, str(param.device), precision)
+                place = (position, param._storage.node.device, precision)
                 cohort = found.get((place, counts))
                 if cohort is None:
                     number = places[place] = places.get(place, 0) + 1

@@ -8,15 +8,15 @@ recorded and what is an input.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dlgrad import config
 from dlgrad.errors import CaptureError
 from dlgrad.runtime.device import Backend, Buffer, Launch, set_transfer_hook
 from dlgrad.runtime.engine import Recorder, Run, current_recorder, set_recorder
-from dlgrad.runtime.report import report_time
+from dlgrad.runtime.report import is_timed, report_time
 from dlgrad.runtime.timeline import span
 
 
@@ -107,9 +107,10 @@ class Replay:
         launches: list[Launch] = []
         for run in runs:
             launches += self.joined(run)
-        self.input_slots = [self.slots.get(id(buffer), -1) for buffer in inputs]
-        self.output_slots = [self.slots[id(buffer)] for buffer in outputs]
-        self.addresses = [buffer.address for buffer in self.buffers]
+        # One address more than there are slots, the last, for inputs that nothing reads.
+        self.places = [self.slots.get(id(buffer), -1) for buffer in inputs]
+        self.places += [self.slots[id(buffer)] for buffer in outputs]
+        self.addresses = array("Q", [*(buffer.address for buffer in self.buffers), 0])
         self.written = self.written_buffers(launches, [*inputs, *outputs])
         overwritten = {id(buffer) for buffer in self.written_buffers(launches, outputs)}
         self.overwrites = [id(buffer) in overwritten for buffer in inputs]
@@ -165,13 +166,12 @@ class Replay:
 
     def run(self, inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> None:
         """Runs all launches over the memory of `inputs` and `outputs`."""
-        addresses = list(self.addresses)
-        for slot, buffer in zip(self.input_slots, inputs, strict=True):
-            if slot >= 0:
-                addresses[slot] = buffer.address
-        for slot, buffer in zip(self.output_slots, outputs, strict=True):
-            addresses[slot] = buffer.address
-        if config.DEBUG.value >= 2:
-            report_time("python")
+        addresses = self.addresses[:]
+        for number, buffer in enumerate((*inputs, *outputs)):
+            addresses[self.places[number]] = buffer.address
+        if not is_timed():
+            self.backend.run(self.sequence, addresses, ())
+            return
+        report_time("python")
         with span("replay", "evaluate"):
             self.backend.run(self.sequence, addresses, ())

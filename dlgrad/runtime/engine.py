@@ -53,20 +53,25 @@ class Recorder:
         """Called after a plan ran."""
 
 
-_recorder = threading.local()
+class _Recording(threading.local):
+    """The recorder of this thread."""
+
+    recorder: Recorder | None = None
+
+
+_recording = _Recording()
 
 
 def set_recorder(recorder: Recorder | None) -> Recorder | None:
     """Makes `recorder` see what this thread evaluates; returns the one before."""
-    before: Recorder | None = getattr(_recorder, "current", None)
-    _recorder.current = recorder
+    before = _recording.recorder
+    _recording.recorder = recorder
     return before
 
 
 def current_recorder() -> Recorder | None:
     """The recorder of this thread, if there is one."""
-    recorder: Recorder | None = getattr(_recorder, "current", None)
-    return recorder
+    return _recording.recorder
 
 
 class Variant(NamedTuple):
@@ -153,7 +158,7 @@ def evaluate(backend: Backend, roots: list[Node], found: Survey) -> None:
         src = node.src
         if not src or node in wanted or (node.op is _VIEW and src[0].op is _BUFFER):
             continue  # it is there, or is no work
-        if node.is_held:
+        if node.owner is not None and node.is_held:
             roots.append(node)
         elif len(node.readers or ()) != uses and has_other_readers(node, found.number):
             roots.append(node)  # not all who read it are part of this graph
@@ -171,32 +176,32 @@ def run_alone(node: Node) -> bool:
     Small work is done so often, one operation at a time, that the walk over the graph would
     take most of the time.
     """
-    leaves: list[Node] = []
+    leaves: dict[Node, int] = {}
     plan = _single.get(single_key(node, leaves))
-    if (
-        plan is None
-        or is_timed()
-        or current_recorder() is not None
-        or (node.owner is not None and (node.holder is None or node.holder.buffer is not None))
-    ):
+    if plan is None or _recording.recorder is not None or is_timed():
         return False
-    memory = Buffer(plan.backend, plan.output_bytes[0])
+    if node.owner is not None:
+        holder = node.owner()
+        if holder is None or holder.buffer is not None:
+            return False
+    backend = plan.backend
+    memory = Buffer(backend, plan.output_bytes[0])
     addresses = [leaf.arg.address for leaf in leaves]
     addresses.append(memory.address)
     if plan.block_bytes:
-        block = Buffer(plan.backend, plan.block_bytes)
+        block = Buffer(backend, plan.block_bytes)
         addresses.append(block.address)
-    plan.backend.run(plan.sequence, addresses, ())
+    backend.run(plan.sequence, addresses, ())
     settle(node, memory)
     return True
 
 
-def single_key(node: Node, leaves: list[Node]) -> Any:
+def single_key(node: Node, leaves: dict[Node, int]) -> Any:
     """What decides the plan of one operation on memory or on views of it; None for other graphs.
 
-    The memory goes to `leaves`, in the order of a survey.
+    The memory goes to `leaves`, numbered in the order of a survey.
     """
-    if node.op is _BUFFER or not node.src:
+    if not node.src:
         return None
     parts: list[Any] = [node.op, node.arg, node.dtype, node.shape, node.device, config.OPT.value]
     for source in node.src:
@@ -206,18 +211,16 @@ def single_key(node: Node, leaves: list[Node]) -> Any:
             parts.append(source.arg)
         if leaf.op is not _BUFFER:
             return None
-        if leaf not in leaves:
-            leaves.append(leaf)
-        parts += (leaf.dtype, leaf.shape, leaf.device, leaves.index(leaf))
+        parts += (leaf.dtype, leaf.shape, leaf.device, leaves.setdefault(leaf, len(leaves)))
     return tuple(parts)
 
 
 def keep_single(found: Survey, roots: list[Node], plan: Plan) -> None:
     """Remembers a plan for `run_alone`, where it is of that kind."""
     if len(roots) == 1 and plan.in_place == [NEW] and not plan.scalars:
-        leaves: list[Node] = []
+        leaves: dict[Node, int] = {}
         key = single_key(roots[0], leaves)
-        if key is not None and leaves == found.leaves:
+        if key is not None and list(leaves) == found.leaves:
             if len(_single) >= MOST_STRUCTURES:
                 _single.clear()
             _single[key] = plan
@@ -226,8 +229,9 @@ def keep_single(found: Survey, roots: list[Node], plan: Plan) -> None:
 def settle(node: Node, memory: Buffer) -> None:
     """Makes `node` realised memory, and tells the storage that shows it."""
     node.become_buffer(memory)
-    if node.is_held:
-        node.holder.buffer = memory
+    holder = node.holder
+    if holder is not None and holder.node is node:
+        holder.buffer = memory
 
 
 def run_graph(backend: Backend, roots: list[Node], found: Survey) -> None:
@@ -401,7 +405,8 @@ def find_plan(
     """The plan of this structure and these constants, built if it is new."""
     variants = _plans.get(key)
     if variants is not None:
-        _plans.move_to_end(key)
+        if len(_plans) > MOST_STRUCTURES // 2:  # else none is forgotten soon: a key is long
+            _plans.move_to_end(key)
         for variant in variants:
             if variant.fits(values):
                 return variant.plan
