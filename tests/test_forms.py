@@ -10,7 +10,7 @@ from launches import recorded
 import dlgrad
 import dlgrad.nn.functional as F
 from dlgrad import config
-from dlgrad.codegen import lower_space
+from dlgrad.codegen import lower_space, lower_tiles
 from dlgrad.runtime import engine
 
 TRANSPOSED = [
@@ -222,6 +222,29 @@ def test_products_of_narrow_matrices(m, k, n):
 
 
 # Results past the caches ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32", "float64", "int8"])
+@pytest.mark.parametrize("shape", [(64, 64), (80, 131), (65, 96)])
+def test_large_transposes_go_past_the_caches(shape, dtype, monkeypatch):
+    """With everything counted as large: whole and partial tiles, several results, in place."""
+    monkeypatch.setattr(lower_tiles, "MOST_BYTES", 0)
+    engine.clear_plans()
+    rows, columns = shape
+    x = (dlgrad.arange(rows * columns) % 100).to(getattr(dlgrad, dtype)).reshape(shape).realize()
+    y = dlgrad.ones(columns, rows, dtype=x.dtype).realize()
+    expected = [[(i * columns + j) % 100 for i in range(rows)] for j in range(columns)]
+    with recorded() as seen:
+        turned = x.t().contiguous().realize()
+        total, doubled = x.t() + y, x.t() * 2
+        total.realize(doubled)
+        y.add_(x.t()).realize()  # in the memory that it reads
+    names = [launch.program.name for launch in seen.launches]
+    assert any(name.endswith("_streamed") for name in names) == (dtype != "int8")
+    assert turned.tolist() == expected
+    assert total.tolist() == y.tolist() == [[n + 1 for n in line] for line in expected]
+    assert doubled.tolist() == (dlgrad.tensor(expected, dtype=x.dtype) * 2).tolist()
+    engine.clear_plans()
 
 
 @pytest.mark.parametrize("count", [2, 17, 64, 1200, 5003])

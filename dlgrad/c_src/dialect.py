@@ -32,6 +32,61 @@ _OPERATIONS = {
     for name, suffix in (("float32", "f"), ("float64", ""))
 }
 
+TURNED_SIDE = 16
+
+
+def _turn_helper() -> str:
+    """A transpose of 16 x 16: for each bit of a place, half of two rows change places."""
+    lanes = range(TURNED_SIDE)
+
+    def picks(bit: int, high: bool) -> str:
+        own, other = (TURNED_SIDE, bit) if high else (0, TURNED_SIDE - bit)
+        numbers = [lane + own if bool(lane & bit) == high else lane + other for lane in lanes]
+        return ", ".join(map(str, numbers))
+
+    stages = "\n".join(
+        f"        DG_SWAP({bit}, DG_PICKS({picks(bit, False)}),\n"
+        f"            DG_PICKS({picks(bit, True)}));"
+        for bit in (8, 4, 2, 1)
+    )
+    return f"""
+/* Element (i, j) of a tile of 16 x 16, to[16 * i + j], is from[step * j + i]; four bytes each. */
+INLINE void dg_turn(
+    void *to, const void *from, int64_t step, int64_t rows, int64_t columns)
+{{
+    typedef uint32_t __attribute__((may_alias)) word;
+    word *const block = to;
+    const word *const start = from;
+#if defined(__AVX2__) && (defined(__clang__) || __GNUC__ >= 12)
+    typedef uint32_t line __attribute__((vector_size(64), aligned(4), may_alias));
+    if (rows == 16 && columns == 16) {{
+        line lines[16];
+        for (int j = 0; j < 16; j++)
+            lines[j] = *(const line *)(start + step * j);
+        /* Two lines whose numbers differ in one bit exchange the halves that differ in it too. */
+#define DG_PICKS(...) __VA_ARGS__
+#define DG_SWAP(bit, low, high) \\
+        for (int j = 0; j < 16; j++) \\
+            if (!(j & bit)) {{ \\
+                const line x = lines[j], y = lines[j + bit]; \\
+                lines[j] = __builtin_shufflevector(x, y, low); \\
+                lines[j + bit] = __builtin_shufflevector(x, y, high); \\
+            }}
+{stages}
+#undef DG_SWAP
+#undef DG_PICKS
+        for (int i = 0; i < 16; i++)
+            *(line *)(block + 16 * i) = lines[i];
+        return;
+    }}
+#endif
+    for (int64_t j = 0; j < columns; j++)
+        for (int64_t i = 0; i < rows; i++)
+            block[16 * i + j] = start[step * j + i];
+}}
+"""
+
+
 _HELPERS = {
     "dg_stream": """
 /* Copies bytes past the caches, by whole vectors where the processor can and the place fits. */
@@ -71,6 +126,7 @@ INLINE void dg_stream_end(void)
 #endif
 }
 """,
+    "dg_turn": _turn_helper(),
     "INLINE": "#define INLINE static inline __attribute__((always_inline))",
     "bool": "#include <stdbool.h>",
     "true": "#include <stdbool.h>",
@@ -254,5 +310,7 @@ C = Dialect(
     simd_reduction=" reduction({operator}:{names})",
     stream="dg_stream({to}, {block}, ({count}) * (int64_t)sizeof({type}));",
     stream_end="dg_stream_end();",
+    turn="dg_turn({block}, {start}, {step}, {rows}, {columns});",
+    turned_side=TURNED_SIDE,
     reserved=_RESERVED,
 )

@@ -94,4 +94,9 @@ class Dialect:
     stream: str = ""  # copies such a block: {to} {block} {count} {type}
     stream_end: str = ""
 
+    # Fills a block of a tile from memory that lies crosswise, {columns} lines {step} apart of
+    # {rows} elements each; for elements of four bytes.  {block} {start} {step} {rows} {columns}
+    turn: str = ""
+    turned_side: int = 0  # of the tile that it is for
+
     reserved: frozenset[str] = field(default=frozenset())  # names that a kernel must not use

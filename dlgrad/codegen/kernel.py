@@ -222,8 +222,8 @@ class Kernel:
     says nothing.
 
     With `stream` the results are more than caches hold and are best written past them, so many
-    elements at a time.  It is only there for kernels of one PARALLEL loop whose stores follow
-    its axis and write what the kernel does not read.
+    elements at a time.  It is only there for kernels that do not read what they write, of one
+    PARALLEL loop whose stores follow its axis, or of tiles whose stores follow their lines.
     """
 
     name: str  # readable and unique: op words and a hash of the structure

@@ -8,18 +8,23 @@ computed and written in theirs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from dlgrad.codegen.kernel import (
     Accumulator,
     Assign,
     Caps,
     Expr,
     Index,
+    Kernel,
     Literal,
     Load,
     Local,
     Loop,
     LoopKind,
     Stmt,
+    loads_of,
 )
 from dlgrad.codegen.lower_space import SMALL_STRIDE, Access, Axis, LoopSpace
 from dlgrad.codegen.lower_values import KernelCall
@@ -31,6 +36,7 @@ from dlgrad.lazy.shape import View
 
 SIDE = 16  # places of a tile along each of its two dimensions: a line of cache of float32
 FEWEST_PLACES = 64  # along each, for tiles to be worth it
+MOST_BYTES = 16 << 20  # of memory that is moved, for results that are left in the caches
 
 
 def crossed_axis(space: LoopSpace) -> Axis | None:
@@ -59,6 +65,17 @@ def is_crosswise(space: LoopSpace, access: Access, axis: Axis) -> bool:
     return far and space.stride(access, axis) == 1
 
 
+def buffers_read(body: Sequence[Stmt]) -> set[int]:
+    """The numbers of the buffers that statements load from."""
+    found: set[int] = set()
+    for stmt in body:
+        if isinstance(stmt, Loop):
+            found |= buffers_read(stmt.body)
+        elif not isinstance(stmt, Accumulator):
+            found |= {load.buffer for load in loads_of(stmt.value)}
+    return found
+
+
 class TileKernel(LoopSpace):
     """Lowers one group whose reads cross its results."""
 
@@ -82,7 +99,17 @@ class TileKernel(LoopSpace):
         for node in self.group.stores:
             self.inner.body.append(self.store(node))
         body += self.tile_loops(crossed, last, tuple(self.inner.body))
-        return self.finish(self.wrap(body), self.parallel_work())
+        call = self.finish(self.wrap(body), self.parallel_work())
+        results = [parameter for parameter in self.parameters if parameter.is_output]
+        if (
+            call.bytes_moved > MOST_BYTES
+            and all(parameter.dtype.itemsize >= 4 for parameter in results)
+            and not any(self.parameters[buffer].is_output for buffer in buffers_read(body))
+        ):
+            assert isinstance(call.kernel, Kernel)
+            kernel = replace(call.kernel, name=f"{call.kernel.name}_streamed", stream=SIDE)
+            return replace(call, kernel=kernel)
+        return call
 
     def is_written(self, access: Access) -> bool:
         return self.parameters[self.parameter(access.memory)].is_output

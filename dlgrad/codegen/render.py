@@ -19,6 +19,7 @@ from dlgrad.codegen.kernel import (
     Accumulator,
     Expr,
     Gemm,
+    Index,
     Kernel,
     Load,
     Loop,
@@ -158,14 +159,14 @@ class _KernelWriter(Statements):
         self.nest = parallel_nest(kernel)
         self.cooperative = kernel.cooperative and bool(dialect.group_index)
         self.started: dict[str, str] = {}  # accumulators that still have their first value
-        self.streaming = False  # in the loop whose results go to blocks first
+        self.streaming = ""  # what counts a place of a result's block, where it goes there first
         self.sharing = False  # at the level where the threads of a group share loops
 
     def element(self, access: Load | Store) -> str:
         assert access.index is not None
         name = self.parameters[access.buffer].name
         if self.streaming and isinstance(access, Store):
-            return f"{name}_block[{index_text(access.index)} - first]"
+            return f"{name}_block[{self.streaming}]"
         return f"{name}[{index_text(access.index)}]"
 
     def function(self) -> str:
@@ -196,7 +197,8 @@ class _KernelWriter(Statements):
     def range_loops(self) -> None:
         """The flattened loops from begin to end; the last one stays a loop, for its vectors."""
         index, last = self.dialect.index, self.nest[-1]
-        if self.kernel.stream and self.dialect.stream:
+        streams = bool(self.kernel.stream and self.dialect.stream)
+        if streams and len(self.nest) == 1:
             self.stream_loop(last)
             return
         if len(self.nest) == 1:
@@ -216,21 +218,20 @@ class _KernelWriter(Statements):
         self.counted_loop(last, "first", "last")
         self.depth -= 1
         self.line("}")
+        if streams:
+            self.line(self.dialect.stream_end)
 
     def stream_loop(self, loop: Loop) -> None:
         """The only loop in pieces: each is computed into blocks, which go past the caches."""
-        results = [p for p in self.parameters if p.is_output]
-        kinds = {p.name: element_type(p.dtype, self.dialect) for p in results}
-        for name, kind in kinds.items():
-            self.line(f"{kind} {name}_block[{self.kernel.stream}];")
+        kinds = self.result_blocks()
         piece = f"(first / {self.kernel.stream} + 1) * {self.kernel.stream}"
         self.line(f"for ({self.dialect.index} first = begin, stop; first < end; first = stop) {{")
         self.depth += 1
         self.line(f"stop = dg_min({piece}, end);")
         self.vector_line()
-        self.streaming = True
+        self.streaming = f"{loop.axis} - first"
         self.counted_loop(loop, "first", "stop")
-        self.streaming = False
+        self.streaming = ""
         for name, kind in kinds.items():
             to, block = f"{name} + first", f"{name}_block"
             self.line(
@@ -239,6 +240,33 @@ class _KernelWriter(Statements):
         self.depth -= 1
         self.line("}")
         self.line(self.dialect.stream_end)
+
+    def result_blocks(self) -> dict[str, str]:
+        """Declares a block for each result; their element types by name."""
+        results = [p for p in self.parameters if p.is_output]
+        kinds = {p.name: element_type(p.dtype, self.dialect) for p in results}
+        for name, kind in kinds.items():
+            self.line(f"{kind} {name}_block[{self.kernel.stream}];")
+        return kinds
+
+    def stream_line(self, loop: Loop) -> None:
+        """A line of a tile: computed into blocks, which go past the caches."""
+        count = self.limit(loop)
+        kinds = self.result_blocks()
+        self.vector_line()
+        self.streaming = loop.axis
+        self.counted_loop(loop, "0", count)
+        self.streaming = ""
+        for stmt in loop.body:
+            if isinstance(stmt, Store):
+                name = self.parameters[stmt.buffer].name
+                assert stmt.index is not None
+                start = Index(
+                    tuple(term for term in stmt.index.terms if term[0] != loop.axis),
+                    stmt.index.offset,
+                )
+                to, block, kind = f"&{name}[{index_text(start)}]", f"{name}_block", kinds[name]
+                self.line(self.dialect.stream.format(to=to, block=block, count=count, type=kind))
 
     def axes(self, place: str) -> list[tuple[str, str]]:
         """Each axis of the nest with its value at a flattened place, outermost first."""
@@ -304,6 +332,12 @@ class _KernelWriter(Statements):
         self.started[name] = self.expressions.text(stmt.initial)[0]
 
     def loop(self, stmt: Loop) -> None:
+        if (
+            self.kernel.stream and self.dialect.stream and stmt.tile is not None
+            and any(isinstance(inner, Store) for inner in stmt.body)
+        ):  # fmt: skip
+            self.stream_line(stmt)
+            return
         if not self.sharing or stmt.kind is LoopKind.SERIAL:
             self.started.clear()  # the second time round there is more than the start value
             super().loop(stmt)

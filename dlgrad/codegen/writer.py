@@ -30,6 +30,7 @@ from dlgrad.codegen.kernel import (
     Scalar,
     Stmt,
     Store,
+    lane_terms,
 )
 from dlgrad.dtype import BOOL, FLOAT, DType, float32, int32, int64, uint8, uint32, uint64
 from dlgrad.errors import DTypeError
@@ -382,6 +383,10 @@ class Statements:
         self.line(f"{name} = {combined};")
 
     def loop(self, stmt: Loop) -> None:
+        turned = turned_tile(stmt, self.dialect.turned_side)
+        if turned is not None:
+            self.turn(stmt, *turned)
+            return
         reduced = self.vector_reduction(stmt)
         if reduced:
             self.reduction_loop(stmt, reduced)
@@ -390,6 +395,25 @@ class Statements:
         if is_vector_loop(stmt):
             self.vector_line()
         self.counted_loop(stmt, "0", limit)
+
+    def turn(self, outer: Loop, inner: Loop, fill: Assign, load: Load) -> None:
+        """The same as the loops `outer` and `inner`, by one call."""
+        columns, rows = self.limit(outer), self.limit(inner)
+        assert load.index is not None
+        strides = dict(load.index.terms)
+        axes = (outer.axis, inner.axis)
+        start = Index(
+            tuple(term for term in load.index.terms if term[0] not in axes), load.index.offset
+        )
+        self.line(
+            self.dialect.turn.format(
+                block=self.expressions.name(fill.name),
+                start=f"&{self.parameters[load.buffer].name}[{index_text(start)}]",
+                step=strides[outer.axis],
+                rows=rows,
+                columns=columns,
+            )
+        )
 
     def limit(self, stmt: Loop) -> str:
         """The number of iterations, named first where it takes a calculation."""
@@ -483,6 +507,30 @@ def _stores_along(stmt: Stmt, axis: str) -> bool:
     if not isinstance(stmt, Store) or stmt.index is None:
         return False
     return any(name == axis for name, _ in stmt.index.terms)
+
+
+def turned_tile(outer: Loop, side: int) -> tuple[Loop, Assign, Load] | None:
+    """The parts of a nest that fills a block of `side` x `side` by reading across its rows.
+
+    The inner loop, which goes along memory, what it assigns, and what that loads; None for
+    another nest, and for elements that are not of four bytes.
+    """
+    inner = outer.body[0]
+    if not side or len(outer.body) != 1 or not isinstance(inner, Loop) or len(inner.body) != 1:
+        return None
+    fill = inner.body[0]
+    if not isinstance(fill, Assign) or not isinstance(fill.value, Load):
+        return None
+    load = fill.value
+    if load.index is None or load.dtype.itemsize != 4:
+        return None
+    if any(loop.tile is None or loop.tile[1] != side for loop in (outer, inner)):
+        return None
+    strides = dict(load.index.terms)
+    places = ((inner.axis, side), (outer.axis, 1))
+    if strides.get(inner.axis) != 1 or outer.axis not in strides:
+        return None
+    return (inner, fill, load) if lane_terms(fill.lane) == places else None
 
 
 def is_vector_loop(stmt: Loop) -> bool:
