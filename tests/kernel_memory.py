@@ -28,8 +28,20 @@ class Guarded:
         return ctypes.string_at(self.address, self.length)
 
 
+_malloc = ctypes.CDLL(None).malloc
+_malloc.argtypes, _malloc.restype = [ctypes.c_int64], ctypes.c_void_p
+
+
+@ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int64)
+def used_memory(nbytes: int) -> int:
+    """A block that somebody used before: nothing in it is zero, and fives look like a choice."""
+    block: int = _malloc(nbytes)
+    ctypes.memmove(block, (b"\5\0\0\0" * (nbytes // 4 + 1))[:nbytes], nbytes)
+    return block
+
+
 class Scratch(ctypes.Structure):
-    """A `dg_scratch` whose memory is that of the C library."""
+    """A `dg_scratch` whose memory is that of the C library, used before."""
 
     _fields_ = [
         ("allocate", ctypes.c_void_p),
@@ -42,7 +54,7 @@ class Scratch(ctypes.Structure):
 
     def __init__(self, allocate: Any = None) -> None:
         libc = ctypes.CDLL(None)
-        functions = [allocate or libc.malloc, libc.free, libc.sched_yield]
+        functions = [allocate or used_memory, libc.free, libc.sched_yield]
         super().__init__(*(ctypes.cast(function, ctypes.c_void_p).value for function in functions))
 
     def close(self) -> None:

@@ -323,6 +323,13 @@ def test_a_result_that_the_function_keeps_is_copied():
         assert model.state.tolist() == [float(i)] * 3
 
 
+def test_results_without_elements() -> None:
+    both = dlgrad.jit(lambda x: (x + 1, x.sum()))
+    for _ in range(4):
+        empty, total = both(dlgrad.ones(0, 3))
+        assert empty.shape == (0, 3) and total.item() == 0.0
+
+
 def test_only_what_can_be_called_is_captured() -> None:
     with pytest.raises(TypeError, match="a function or a module, not int"):
         dlgrad.jit(5)  # type: ignore[arg-type]

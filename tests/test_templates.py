@@ -46,6 +46,18 @@ def known_of(key):
     return [known for full, known in templates._templates.items() if full[0] == key]
 
 
+def test_an_eps_that_is_a_tensor_is_read_at_each_call():
+    x = dlgrad.tensor([[1.0, 2.0, 3.0, 6.0]])
+    eps = dlgrad.full((), 1e-5)
+    with dlgrad.no_grad():
+        for _ in range(3):
+            small = dlgrad.nn.functional.layer_norm(x, (4,), eps=eps).tolist()
+        eps.fill_(96.5)
+        large = dlgrad.nn.functional.layer_norm(x, (4,), eps=eps).tolist()
+    assert small[0][0] == pytest.approx(-2 / 3.5**0.5, rel=1e-4)
+    assert large[0][0] == pytest.approx(-0.2, rel=1e-4)
+
+
 def test_steps_are_kept_from_the_second_call_on():
     calls = []
 

@@ -44,6 +44,7 @@ class CpuBackend(Backend):
             dtypes=ALL_DTYPES,
             vector_bytes=compiler.finding.vector_bytes,
             registers=compiler.finding.registers,
+            bfloat16_pairs=compiler.finding.bfloat16_pairs,
             level1_cache=level1,
             level2_cache=level2,
             workers=self._threads,

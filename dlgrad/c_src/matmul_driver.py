@@ -77,6 +77,50 @@ struct landing {
     struct run runs[WIDEST];
 };
 
+/* What the next batch will touch of an operand or the result, asked for run after run while
+   this one is computed: it lies far from what is touched now. */
+struct fetcher {
+    const char *start;                 /* of the first run */
+    const int64_t *runs;               /* where the others are, in elements */
+    int64_t count, done;
+    int64_t each;                      /* how many one micro-tile asks for */
+    int64_t length, size;              /* bytes of a run, bytes of an element */
+};
+
+static inline void fetch_runs(struct fetcher *fetcher)
+{
+    const int64_t stop = smaller(fetcher->done + fetcher->each, fetcher->count);
+    for (; fetcher->done < stop; fetcher->done++) {
+        const char *const run = fetcher->start + fetcher->runs[fetcher->done] * fetcher->size;
+        for (int64_t at = 0; at < fetcher->length; at += 64)
+            __builtin_prefetch(run + at, 0, 2);
+    }
+}
+
+/* Sets up a fetcher for the memory of one access in a batch, in as many parts as there are
+   micro-tiles; for nothing, where the places are not in runs or too many for the nearer caches. */
+static void set_fetcher(
+    struct fetcher *fetcher, const struct problem *p, const void *memory, int64_t size,
+    int access, int64_t batch, const int64_t *first, int64_t first_count,
+    const int64_t *second, int64_t second_count, int64_t micro_tiles)
+{
+    int64_t base = 0;
+    *fetcher = (struct fetcher){0};
+    if (batch >= p->batch.total || first_count * second_count > FETCHED_SIZE)
+        return;
+    const int is_turned = run_length(second, 1, second_count) < second_count;
+    if (is_turned && run_length(first, 1, first_count) < first_count)
+        return;
+    fill_table(p, access, &p->batch, batch, 1, &base);
+    base += p->strides[access * p->stride_count] + (is_turned ? first : second)[0];
+    fetcher->start = (const char *)memory + base * size;
+    fetcher->runs = is_turned ? second : first;
+    fetcher->count = is_turned ? second_count : first_count;
+    fetcher->each = parts(fetcher->count, micro_tiles);
+    fetcher->length = size * (is_turned ? first_count : second_count);
+    fetcher->size = size;
+}
+
 /* One tile at work, for one block of k. */
 struct tile_work {
     const struct problem *p;
@@ -87,16 +131,36 @@ struct tile_work {
     const struct addresses *out;
     struct landing *landings;      /* one for each panel of columns */
     int64_t block, steps;
+    struct fetcher fetchers[3];        /* of the rows, the columns and the result */
 };
+
+static void set_fetchers(struct tile_work *work, int64_t batch)
+{
+    const struct side *const sides[] = {work->row, work->column};
+    const struct addresses *const out = work->out;
+    const int64_t micro_tiles = work->row->panel_count * work->column->panel_count;
+    for (int s = 0; s < 2; s++)
+        if (sides[s]->plain && !sides[s]->stays)
+            set_fetcher(
+                &work->fetchers[s], work->p, sides[s]->plain, sizeof(element),
+                sides[s]->at.accesses[0], batch, sides[s]->at.across[0], sides[s]->lanes,
+                sides[s]->at.along[0], sides[s]->steps, micro_tiles);
+    set_fetcher(
+        &work->fetchers[2], work->p, work->buffers[RESULT_BUFFER], RESULT_SIZE,
+        RESULT_ACCESS, batch, out->along[0], work->row->lanes, out->across[0],
+        work->column->lanes, micro_tiles);
+}
 
 /* The sums of one micro-tile, whose rows are `pitch` apart. */
 static inline __attribute__((always_inline)) void add_micro_tile(
-    const struct tile_work *work, const struct panel *left, const struct panel *right,
+    struct tile_work *work, const struct panel *left, const struct panel *right,
     element *sums, int64_t pitch)
 {
     const struct side *const row = work->row;
     const element *const panel = work->columns + right->place;
     const int goes_on = work->block > 0;
+    for (int f = 0; f < 3; f++)
+        fetch_runs(&work->fetchers[f]);
     if (left->way == UNPACKED_ROWS) {
         const int64_t *const lane = row->at.across[0] + left->first;
         direct_kernel(
@@ -110,7 +174,7 @@ static inline __attribute__((always_inline)) void add_micro_tile(
 /* One micro-tile; after the last block, the epilogue.  Sums that are the result as they are go
    there from the registers, and are taken up from there for the next block of k. */
 static inline __attribute__((always_inline)) void do_micro_tile(
-    const struct tile_work *work, int64_t i, int64_t j, element *accumulators)
+    struct tile_work *work, int64_t i, int64_t j, element *accumulators)
 {
     const struct addresses *const out = work->out;
     const struct panel *const left = &work->row->panels[i];
@@ -138,7 +202,7 @@ static inline __attribute__((always_inline)) void do_micro_tile(
 /* All micro-tiles of a tile whose columns stay in the nearer caches, row after row of them:
    the epilogue goes along memory, as far as the tile is wide. */
 static void do_near_tile(
-    const struct tile_work *work, struct run *runs, int64_t pitch, element *accumulators)
+    struct tile_work *work, struct run *runs, int64_t pitch, element *accumulators)
 {
     const struct side *const row = work->row, *const column = work->column;
     int64_t run_count = find_runs(work->out->across, work->out->count, 0, column->lanes, runs);
@@ -160,14 +224,13 @@ static __attribute__((noinline)) void do_tile(
     const struct problem *p, void *const *buffers, const double *scalars,
     const struct side *row, const element *rows, const struct side *column,
     const element *columns, int64_t block, const struct addresses *out, struct landing *landings,
-    element *accumulators)
+    element *accumulators, int64_t next_batch)
 {
     struct tile_work work = {
-        p, buffers, scalars, row, column, rows, columns, out, landings, block, row->steps,
+        p, buffers, scalars, row, column, rows, columns, out, landings, block, row->packed_steps,
+        .fetchers = {{0}},
     };
-#ifdef HAS_PAIRS
-    work.steps = (row->steps + 1) / 2;
-#endif
+    set_fetchers(&work, next_batch);
     if (p->is_near) {
         do_near_tile(&work, landings[0].runs, p->column_tile, accumulators);
         return;
@@ -194,8 +257,9 @@ static __attribute__((noinline)) void do_thin_tile(
     const struct problem *p, void *const *buffers, const double *scalars,
     const struct side *row, const element *rows, const struct side *column,
     const element *columns, int64_t block, const struct addresses *out, struct landing *landings,
-    element *accumulators)
+    element *accumulators, int64_t next_batch)
 {
+    (void)next_batch;
     for (int64_t i = 0; i < row->panel_count; i++) {
         element *const sums = accumulators + i * p->column_tile;
         if (block == 0)
@@ -301,8 +365,7 @@ SMALL void KERNEL(
         side->stays = ignores_batch(p, &side->at);
         find_highest(p, &side->at);
         const int64_t panels = parts(side->tile_length, side->width) + 3;
-        side->slot_size = round_up(
-            side->tile_length * (p->depth_block + SQUARE) + panels * LANES, LANES);
+        side->slot_size = round_up(side->tile_length * p->lane_size + panels * LANES, LANES);
         side->slots = 1;
         if (side == row && (p->column_tiles > 1 || (side->stays && p->batch.total > 1))) {
             is_shared = (side->stays || p->batch.total == 1) && !side->is_thin && !side->is_direct
@@ -404,7 +467,8 @@ SMALL void KERNEL(
                     locate_batch(p, &out, batch);
                     (p->is_thin ? do_thin_tile : do_tile)(
                         p, buffers, scalars, row, row_panels, column, column_panels, block, &out,
-                        landings, accumulators + (keeps_sums ? (job - from) * tile_size : 0));
+                        landings, accumulators + (keeps_sums ? (job - from) * tile_size : 0),
+                        tiles == 1 ? batch + 1 : p->batch.total);
                 }
             }
     }

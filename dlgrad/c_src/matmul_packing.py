@@ -13,11 +13,12 @@ static __attribute__((noinline)) element sum_of_lanes(const vector *lanes)
     return sum;
 }
 
-/* Copies `count` steps of `lanes` lanes, each lane a run of memory, to a panel: a transpose in
-   blocks of SQUARE steps x LANES lanes.  Of each lane, `readable` steps may be read.  A block
-   may write past the lanes or the steps; from the right to the left, the next ones mend it. */
+/* Copies `count` elements of `lanes` lanes, each lane a run of memory, to a panel: a transpose
+   in blocks of SQUARE elements x LANES lanes.  Of each lane, `readable` elements may be read.  A
+   block may write past the lanes or the elements; from the right to the left, the next ones mend
+   it. */
 static void transpose(
-    const element *from, const int64_t *lane, int64_t lanes, int64_t count, int64_t readable,
+    const item *from, const int64_t *lane, int64_t lanes, int64_t count, int64_t readable,
     element *to, int64_t width)
 {
     if (width == 1) {
@@ -30,12 +31,13 @@ static void transpose(
         int64_t k = done;
         for (int64_t i = (lanes - 1) / LANES * LANES; i >= 0; i -= LANES)
             for (k = done; k + SQUARE <= stop; k += SQUARE)
-                transpose_block(from + k, lane + i, to + k * width + i, width);
+                transpose_block(from + k * FOLD, lane + i, to + k * width + i, width);
         done = k;
     }
     for (; done < count; done++)
         for (int64_t i = 0; i < lanes; i++)
-            to[done * width + i] = from[lane[i] + done];
+            __builtin_memcpy(
+                to + done * width + i, from + lane[i] + done * FOLD, sizeof(element));
 }
 
 enum way { BY_ELEMENT, BY_LANES, BY_STEPS, UNPACKED_LANES, UNPACKED_STEPS, UNPACKED_ROWS };
@@ -71,6 +73,7 @@ struct side {
     int64_t tile_length, total, width;
     int64_t tile, block;      /* that the tables are for */
     int64_t lanes, steps;     /* how many places they hold */
+    int64_t packed_steps;     /* how many elements the steps are in a lane of a panel */
     struct panel *panels;
     int64_t panel_count;
     struct chunk *chunks;
@@ -96,7 +99,7 @@ static enum way choose_way(const struct side *side, const struct panel *panel)
 {
     const int64_t vector_cost = 4 + (int64_t)sizeof(vector) / (panel->is_spread ? 3 : 4);
     const int64_t by_lanes = panel->chunk_count
-        ? vector_cost * panel->chunk_count * side->steps : __INT64_MAX__;
+        ? vector_cost * panel->chunk_count * side->packed_steps : __INT64_MAX__;
     const int64_t by_steps =
         side->step_cost * (panel->width == 1 ? 1 : 2 * round_up(panel->lanes, SQUARE));
     const int64_t by_element = 5 * panel->lanes * side->steps;
@@ -172,9 +175,10 @@ SMALL static void set_tile(const struct problem *p, struct side *side, int64_t t
     for (int64_t at = 0; at < side->lanes; at += panel++->width) {
         struct run runs[WIDEST];
         panel->first = at;
+        panel->way = BY_ELEMENT; /* until it is packed, by this call or by another */
         panel->width = panel_width(side, side->lanes - at);
         panel->lanes = smaller(panel->width, side->lanes - at);
-        panel->place = at * (p->depth_block + SQUARE) + LANES * side->panel_count++;
+        panel->place = at * p->lane_size + LANES * side->panel_count++;
         panel->chunks = chunk;
         panel->chunk_count = 0;
         const int64_t *const across = side->at.across[0] + at;
@@ -206,6 +210,7 @@ SMALL static void set_block(const struct problem *p, struct side *side, int64_t 
     const int64_t first = block * p->depth_block;
     side->block = block;
     side->steps = smaller(p->depth_block, p->depth - first);
+    side->packed_steps = parts(side->steps, FOLD);
     side->step_cost = 0;
     for (int64_t q = 0; q < side->at.count; q++) {
         int64_t *table = side->at.along[q];
@@ -214,7 +219,7 @@ SMALL static void set_block(const struct problem *p, struct side *side, int64_t 
     side->step_run_count =
         find_runs(side->at.along, side->at.count, 0, side->steps, side->step_runs);
     for (int64_t r = 0; r < side->step_run_count; r++)
-        side->step_cost += 1 + round_up(side->step_runs[r].count, SQUARE);
+        side->step_cost += 1 + round_up(parts(side->step_runs[r].count, FOLD), SQUARE);
 }
 
 enum { EMPTY, BEING_PACKED, PACKED };
@@ -259,7 +264,7 @@ static __attribute__((noinline)) const element *packed_tile(
                 ? choose_thin_way(side, panel) : choose_way(side, panel);
         const int64_t written = round_up(panel->lanes, panel->way == BY_STEPS ? LANES : 1);
         if (panel->way < UNPACKED_LANES && written < panel->width)
-            __builtin_memset(to, 0, sizeof(element) * panel->width * side->steps);
+            __builtin_memset(to, 0, sizeof(element) * panel->width * side->packed_steps);
         if (panel->way == BY_STEPS)
             side->pack(buffers, scalars, side, panel, 0, side->steps, to);
     }
@@ -272,10 +277,6 @@ static __attribute__((noinline)) const element *packed_tile(
                 side->pack(buffers, scalars, side, panel, first, last, packed + panel->place);
         }
     }
-#ifdef HAS_PAIRS
-    for (int64_t i = 0; i < side->panel_count; i++)
-        pair_steps(packed + side->panels[i].place, side->panels[i].width, side->steps);
-#endif
     if (side->states)
         __atomic_store_n(&side->states[slot], PACKED, __ATOMIC_RELEASE);
     return packed;
@@ -339,6 +340,36 @@ static int64_t copy_chunks(
 }
 """
 
+# The same for pairs of bfloat16: an element holds the numbers of two steps, the first one below.
+PAIRING = """\
+/* One pair, of steps k and k + 1 of a lane; there is a zero behind the last step. */
+static inline void put_pair(
+    const item *from, const int64_t *along, int64_t k, int64_t steps, element *to)
+{
+    const uint32_t low = from[along[k]];
+    const uint32_t high = k + 1 < steps ? from[along[k + 1]] : 0;
+    const uint32_t pair = low | high << 16;
+    __builtin_memcpy(to, &pair, sizeof pair);
+}
+
+/* Pairs of vectors of neighbouring lanes, row after row of the panel, as far as the memory may
+   be read; what a vector writes past its run, the next one mends.  Returns where it stopped. */
+static int64_t copy_chunks(
+    const item *from, const int64_t *across, const int64_t *along, int64_t highest,
+    const struct panel *panel, int64_t k, int64_t last, element *to)
+{
+    for (; k + 1 < last && larger(along[k], along[k + 1]) <= highest; k += 2)
+        for (int64_t c = 0; c < panel->chunk_count; c++) {
+            const int64_t lane = panel->chunks[c].lane;
+            const item *const at = from + across[lane];
+            const words low = WORDS(*(const loose_items *)(at + along[k]));
+            const words high = WORDS(*(const loose_items *)(at + along[k + 1]));
+            *(loose_vector *)(to + k / 2 * panel->width + lane) = (vector)(low | high << 16);
+        }
+    return k;
+}
+"""
+
 PACKING = """\
 /* Packs steps [first, last) of a panel of operand SIDE, which are all steps if BY_STEPS. */
 static void pack_SIDE(
@@ -357,9 +388,9 @@ static void pack_SIDE(
         @REACH
         @BY_LANES
     }
-    for (; k < last; k++)
+    for (; k < last; k += FOLD)
         for (int64_t lane = 0; lane < lanes; lane++) {
-            element *const row = to + k * width;
+            element *const row = to + k / FOLD * width;
             @BY_ELEMENT
         }
 }
@@ -368,7 +399,7 @@ static void pack_SIDE(
 # Where packing is copying: whole vectors of neighbouring lanes, or squares of a transpose.
 PLAIN_LANES = """\
 k = copy_chunks(
-    (const element *)NAME + base0, across0, along0, highest0 - base0 - reach0, panel, k, last, to);
+    (const item *)NAME + base0, across0, along0, highest0 - base0 - reach0, panel, k, last, to);
 """
 
 PLAIN_STEPS = """\
@@ -377,16 +408,19 @@ for (int64_t i = 1; i < round_up(lanes, LANES); i++)
     top = larger(top, across0[i]);
 for (int64_t r = 0; r < side->step_run_count; r++) {
     const struct run run = side->step_runs[r];
-    const int64_t at0 = base0 + along0[run.start];
-    if (run.steps == 1) {
+    const int64_t end = run.start + run.count;
+    int64_t k = round_up(run.start, FOLD);
+    const int64_t count = run.steps == 1 ? (end - k) / FOLD : 0;
+    if (count > 0) {
+        const int64_t at0 = base0 + along0[k];
         transpose(
-            (const element *)NAME + at0, across0, lanes, run.count, highest0 - at0 - top + 1,
-            to + run.start * width, width);
-        continue;
+            (const item *)NAME + at0, across0, lanes, count, (highest0 - at0 - top + 1) / FOLD,
+            to + k / FOLD * width, width);
+        k += count * FOLD;
     }
-    for (int64_t k = run.start; k < run.start + run.count; k++)
+    for (; k < end; k += FOLD)
         for (int64_t lane = 0; lane < lanes; lane++) {
-            element *const row = to + k * width;
+            element *const row = to + k / FOLD * width;
             @BY_ELEMENT
         }
 }

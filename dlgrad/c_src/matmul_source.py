@@ -22,6 +22,7 @@ from dlgrad.c_src.matmul_packing import (
     FUSED_LANES,
     FUSED_STEPS,
     PACKING,
+    PAIRING,
     PANELS,
     PLAIN_LANES,
     PLAIN_STEPS,
@@ -73,17 +74,19 @@ def render_gemm(gemm: Gemm, caps: Caps) -> str:
     """
     gemm = _with_own_names(gemm)
     tile = register_tile(gemm.accumulate, caps)
+    if caps.bfloat16_pairs and _is_bfloat16(gemm.a, gemm) and _is_bfloat16(gemm.b, gemm):
+        tile = replace(tile, fold=2)
     parts = [
         types(gemm.accumulate, tile),
         SCRATCH,
         _constants(gemm, tile, caps),
-        products(tile, _is_bfloat16(gemm.a, gemm) and _is_bfloat16(gemm.b, gemm)),
+        products(tile),
         transpose_block(tile),
         FOUNDATION,
         PANELS,
-        COPYING if _is_plain(gemm.a, gemm) or _is_plain(gemm.b, gemm) else "",
-        _packing("a", gemm.a, gemm),
-        _packing("b", gemm.b, gemm),
+        _copying(gemm, tile),
+        _packing("a", gemm.a, gemm, tile),
+        _packing("b", gemm.b, gemm, tile),
         *(micro_kernel(tile, rows, v + 1) for v in range(tile.vectors) for rows in tile.heights),
         micro_kernel_table(tile),
         direct_kernel(tile),
@@ -104,9 +107,8 @@ def render_gemm(gemm: Gemm, caps: Caps) -> str:
 def _constants(gemm: Gemm, tile: Tile, caps: Caps) -> str:
     # A panel of columns takes an eighth of the cache, the rows of a tile a half of it, and
     # columns follow each other through it.
-    depth = caps.level2_cache // (8 * tile.columns * tile.itemsize)
-    depth = min(max(depth, 128), 1024)
-    side = caps.level2_cache // (2 * depth * tile.itemsize)
+    cached = caps.level2_cache // tile.itemsize
+    depth = min(max(cached // (8 * tile.columns), 128), 1024)
     stores = _stores_of(gemm)
     accesses = {
         "a": _accesses(gemm.a),
@@ -120,13 +122,15 @@ def _constants(gemm: Gemm, tile: Tile, caps: Caps) -> str:
         "COLUMNS": tile.columns,
         "WIDEST": max(tile.rows, tile.columns),
         "SQUARE": tile.square,
+        "FOLD": tile.fold,
         "LINE": 64 // tile.itemsize,
         "STRIP": STRIP,
         "SWEEP": SWEEP,
         "DEPTH": depth,
-        "ROW_TILE": max(side // tile.rows, 1) * tile.rows,
-        "COLUMN_TILE": max(4 * side // tile.columns, 1) * tile.columns,
-        "NEAR_SIZE": caps.level2_cache // (2 * tile.itemsize),
+        "ROWS_SIZE": cached // 2,
+        "COLUMN_TILE": max(2 * cached // depth // tile.columns, 1) * tile.columns,
+        "NEAR_SIZE": cached // 2,
+        "FETCHED_SIZE": cached // 4,
         "JOBS_WANTED": JOBS_WANTED,
         "LONG_JOBS_WANTED": LONG_JOBS_WANTED,
         "JOB_WORK": JOB_WORK,
@@ -146,10 +150,11 @@ def _constants(gemm: Gemm, tile: Tile, caps: Caps) -> str:
         "CROWDED": CROWDED,
         "A_PLAIN": _plain_buffer(gemm.a, gemm),
         "B_PLAIN": _plain_buffer(gemm.b, gemm),
-        "A_ANY_STEPS": int(_takes_any_steps(gemm.a, gemm)),
-        "B_ANY_STEPS": int(_takes_any_steps(gemm.b, gemm)),
+        "A_ANY_STEPS": int(_takes_any_steps(gemm.a, gemm, tile)),
+        "B_ANY_STEPS": int(_takes_any_steps(gemm.b, gemm, tile)),
         "RESULT_ACCESS": stores[0].access,
         "RESULT_BUFFER": stores[0].buffer,
+        "RESULT_SIZE": gemm.parameters[stores[0].buffer].dtype.itemsize,
         "STORES_SUMS": int(_is_plain_store(gemm)),
     }
     lines = [f"    {name} = {value}," for name, value in values.items()]
@@ -270,7 +275,7 @@ def _is_plain(expr: Expr, gemm: Gemm) -> bool:
 
 
 def _is_bfloat16(expr: Expr, gemm: Gemm) -> bool:
-    """True for a load of bfloat16, which a float holds in its upper half."""
+    """True for a mere load of bfloat16."""
     return isinstance(expr, Load) and gemm.parameters[expr.buffer].dtype is bfloat16
 
 
@@ -292,12 +297,21 @@ def _is_plain_store(gemm: Gemm) -> bool:
     return plain and not others and dtype is gemm.accumulate and dtype.itemsize >= 4
 
 
-def _takes_any_steps(expr: Expr, gemm: Gemm) -> bool:
+def _takes_any_steps(expr: Expr, gemm: Gemm, tile: Tile) -> bool:
     """True where packing has vector code also for accesses that stand still."""
-    return not _is_plain(expr, gemm) and len(_accesses(expr)) <= FREE_ACCESSES
+    if tile.fold > 1 or _is_plain(expr, gemm):
+        return False
+    return len(_accesses(expr)) <= FREE_ACCESSES
 
 
-def _packing(side: str, expr: Expr, gemm: Gemm) -> str:
+def _copying(gemm: Gemm, tile: Tile) -> str:
+    """The functions for operands whose packing is copying, where there are such."""
+    if tile.fold > 1:
+        return PAIRING
+    return COPYING if _is_plain(gemm.a, gemm) or _is_plain(gemm.b, gemm) else ""
+
+
+def _packing(side: str, expr: Expr, gemm: Gemm, tile: Tile) -> str:
     """The function that packs one panel of an operand."""
     body = _Body(gemm, [Let("value", expr)])
     count = body.count
@@ -308,9 +322,12 @@ def _packing(side: str, expr: Expr, gemm: Gemm) -> str:
     by_element = store("row[lane]")(
         body.text(lambda q: f"base{q} + across{q}[lane] + along{q}[k]")
     )
-    if _is_plain(expr, gemm):
+    if tile.fold > 1 or _is_plain(expr, gemm):
         assert isinstance(expr, Load)
         name = gemm.parameters[expr.buffer].name
+        if tile.fold > 1:
+            pair = f"{name} + base0 + across0[lane], along0, k, side->steps"
+            by_element = f"put_pair({pair}, row + lane);"
         by_lanes = PLAIN_LANES.replace("NAME", name)
         by_steps = _fill(PLAIN_STEPS.replace("NAME", name), BY_ELEMENT=by_element)
     else:

@@ -41,6 +41,7 @@ struct problem {
     int64_t rows, columns;
     int64_t row_tile, column_tile, row_tiles, column_tiles;
     int64_t depth, depth_block, depth_blocks;
+    int64_t lane_size; /* elements of a lane of a panel: of a block of k, and what passes its end */
     int64_t batches_per_job, jobs;
 };
 
@@ -203,11 +204,13 @@ SMALL static void make_plan(struct problem *p, const int64_t *sizes)
     p->is_thin = p->rows <= THIN_ROWS && (p->swapped ? A_PLAIN : B_PLAIN) >= 0;
     p->depth_blocks = larger(parts(p->depth, p->is_thin ? THIN_DEPTH : DEPTH), 1);
     p->depth_block = parts(p->depth, p->depth_blocks);
+    p->lane_size = parts(p->depth_block, FOLD) + SQUARE;
 
     /* Tiles as large as the caches like, then smaller until every thread can get some. */
     const int64_t jobs_wanted = p->depth_blocks > 4 ? LONG_JOBS_WANTED : JOBS_WANTED;
     const int64_t tiles_wanted = parts(jobs_wanted, p->batch.total);
-    p->row_tile = smaller(ROW_TILE, round_up(p->rows, ROWS));
+    const int64_t row_panels = larger(ROWS_SIZE / (ROWS * larger(p->depth_block, 1)), 1);
+    p->row_tile = smaller(row_panels * ROWS, round_up(p->rows, ROWS));
     p->column_tile = smaller(COLUMN_TILE, round_up(p->columns, COLUMNS));
     while (parts(p->rows, p->row_tile) * parts(p->columns, p->column_tile) < tiles_wanted) {
         const int64_t row_panels = p->row_tile / ROWS, panels = p->column_tile / COLUMNS;

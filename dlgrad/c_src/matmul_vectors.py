@@ -19,12 +19,16 @@ ROWS_OF_A_POINTER = 4  # rows that one pointer and their distance reach
 
 @dataclass(frozen=True)
 class Tile:
-    """The register tile of the micro-kernel: `rows` x (`vectors` of `lanes` elements)."""
+    """The register tile of the micro-kernel: `rows` x (`vectors` of `lanes` elements).
+
+    An element of a packed panel holds `fold` steps of k: 2 for pairs of bfloat16.
+    """
 
     rows: int
     vectors: int
     lanes: int
     itemsize: int
+    fold: int = 1
 
     @property
     def columns(self) -> int:
@@ -64,7 +68,7 @@ def _element_type(accumulate: DType) -> str:
 
 def types(accumulate: DType, tile: Tile) -> str:
     vector_bytes = tile.lanes * tile.itemsize
-    loose = f"aligned({tile.itemsize}), may_alias"
+    loose = f"aligned({tile.itemsize // tile.fold}), may_alias"
     mask = "int64_t" if tile.itemsize == 8 else "int32_t"
     return f"""
 typedef {_element_type(accumulate)} element;
@@ -72,6 +76,7 @@ typedef element vector __attribute__((vector_size({vector_bytes})));
 typedef element loose_vector __attribute__((vector_size({vector_bytes}), {loose}));
 typedef element quad __attribute__((vector_size(16)));
 typedef element loose_quad __attribute__((vector_size(16), {loose}));
+{_items(tile)}
 
 #ifdef __clang__
 #define SMALL __attribute__((minsize)) /* no need for speed, which takes long to compile */
@@ -90,6 +95,17 @@ typedef {mask} picks __attribute__((vector_size({vector_bytes})));
 {_join(tile)}"""
 
 
+def _items(tile: Tile) -> str:
+    """What the memory of an operand holds whose packing is copying."""
+    if tile.fold == 1:
+        return "typedef element item;"
+    size = 2 * tile.lanes
+    return f"""typedef uint16_t item;
+typedef item loose_items __attribute__((vector_size({size}), aligned(2), may_alias));
+typedef uint32_t words __attribute__((vector_size({2 * size})));
+#define WORDS(items) __builtin_convertvector(items, words)"""
+
+
 # Transposing -----------------------------------------------------------------------------------
 
 
@@ -98,9 +114,10 @@ def transpose_block(tile: Tile) -> str:
     size, lanes = tile.square, tile.lanes
     quads = lanes // size
     lines = [
-        "/* The first SQUARE steps of LANES lanes; step s of lane i goes to to[s * width + i]. */",
+        "/* The first SQUARE elements of LANES lanes; that of lane i and step s goes to",
+        "   to[s * width + i]. */",
         "static inline void transpose_block(",
-        "    const element *from, const int64_t *lane, element *to, int64_t width)",
+        "    const item *from, const int64_t *lane, element *to, int64_t width)",
         "{",
     ]
     for i in range(size):
@@ -203,46 +220,18 @@ def micro_kernel(tile: Tile, rows: int, vectors: int) -> str:
     return "\n".join([*lines, "}"])
 
 
-def products(tile: Tile, has_pairs: bool) -> str:
-    """How the micro-kernel multiplies and adds: by element, or by pairs of bfloat16.
-
-    With `has_pairs` both operands hold numbers of that type, in the upper halves of floats.
-    """
-    if not has_pairs or tile.lanes != 16:
+def products(tile: Tile) -> str:
+    """How the micro-kernel multiplies and adds: elements, or pairs of bfloat16 in them."""
+    if tile.fold == 1:
         return "#define ADD_PRODUCT(sum, x, y) sum += (x) * (y)"
     copies = ", ".join(["x"] * tile.lanes)
     return f"""
-#ifdef __AVX512BF16__
-#define HAS_PAIRS /* an element holds the numbers of two steps of k, the first one below */
 #define ADD_PRODUCT(sum, x, y) add_pairs(&(sum), x, y)
 static inline __attribute__((always_inline)) void add_pairs(vector *sum, element x, vector y)
 {{
     const vector all = {{{copies}}};
     __asm__("vdpbf16ps %2, %1, %0" : "+v"(*sum) : "v"(y), "v"(all));
 }}
-
-/* Packs pairs of steps of a packed panel into one. */
-static void pair_steps(element *panel, int64_t width, int64_t steps)
-{{
-    typedef uint32_t __attribute__((may_alias)) word;
-    word *const words = (word *)panel;
-    for (int64_t k = 0; k < steps; k += 2) {{
-        const word *const low = words + k * width;
-        const word *const high = low + width;
-        word *const pair = words + k / 2 * width;
-        if (k + 1 < steps) {{
-            #pragma omp simd
-            for (int64_t i = 0; i < width; i++)
-                pair[i] = low[i] >> 16 | (high[i] & 0xffff0000u);
-        }} else {{
-            for (int64_t i = 0; i < width; i++)
-                pair[i] = low[i] >> 16;
-        }}
-    }}
-}}
-#else
-#define ADD_PRODUCT(sum, x, y) sum += (x) * (y)
-#endif
 """
 
 

@@ -64,6 +64,14 @@ int dg_vector_registers(void) {
     return 16;
 #endif
 }
+
+int dg_bfloat16_pairs(void) {
+#if defined(__AVX512BF16__)
+    return 1;
+#else
+    return 0;
+#endif
+}
 """
 
 # The child: loads the library, computes, checks, and reports what the compiler compiled for.
@@ -73,7 +81,7 @@ library = ctypes.CDLL(sys.argv[1])
 numbers = (ctypes.c_float * 1000)(*[4.0] * 1000)
 library.dg_probe(numbers, ctypes.c_int64(1000))
 assert set(numbers) == {10.0}, "wrong results"
-print(library.dg_vector_bytes(), library.dg_vector_registers())
+print(library.dg_vector_bytes(), library.dg_vector_registers(), library.dg_bfloat16_pairs())
 """
 
 
@@ -85,6 +93,7 @@ class Finding:
     flags: tuple[str, ...]
     vector_bytes: int
     registers: int
+    bfloat16_pairs: bool = False
     problem: str = ""
     remark: str = ""
 
@@ -234,14 +243,14 @@ def _accepted(command: tuple[str, ...], source: str, library: str) -> list[str]:
     ]
 
 
-def _run_child(library: str) -> tuple[int, int] | str:
-    """Vector bytes and registers as the library tells them from a child process, or why not."""
+def _run_child(library: str) -> tuple[int, int, bool] | str:
+    """Vector bytes, registers and pairs of bfloat16, as a child process tells; or why not."""
     if not sys.executable:  # Python is embedded in another program: nothing to start
-        return 16, 16
+        return 16, 16, False
     status, output = run([sys.executable, "-I", "-S", "-c", PROBE_CHILD, library])
     words = output.split()
-    if status == 0 and len(words) == 2:
-        return int(words[0]), int(words[1])
+    if status == 0 and len(words) == 3:
+        return int(words[0]), int(words[1]), words[2] == "1"
     if status < 0:
         return f"its code ends with signal {-status} on this processor"
     return f"its library does not load: {_last_words(output)}"

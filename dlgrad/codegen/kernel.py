@@ -320,7 +320,8 @@ class Gemm:
 class Caps:
     """Facts about a device that shape its kernels; plain data, handed down by the engine.
 
-    `vector_bytes` and `registers` describe the vector unit, the cache sizes are in bytes,
+    `vector_bytes` and `registers` describe the vector unit, `bfloat16_pairs` says that it
+    multiplies pairs of bfloat16 and adds them up (vdpbf16ps), the cache sizes are in bytes,
     `workers` counts the threads (CPU) or the resident groups (GPU) worth feeding, and
     `group_size` the cooperating threads of one group (1 on a CPU).
     """
@@ -328,6 +329,7 @@ class Caps:
     dtypes: tuple[DType, ...]
     vector_bytes: int = 16
     registers: int = 16
+    bfloat16_pairs: bool = False
     level1_cache: int = 32 * 1024
     level2_cache: int = 1024 * 1024
     workers: int = 1

@@ -39,6 +39,7 @@ def standardize(x: Tensor, dims: Shape, eps: float) -> tuple[Tensor, Tensor, Ten
 
     Mean and variance carry no gradient of their own.
     """
+    eps = float(eps)  # a tensor would be kept as part of the name of a template
     with paused():
         out, scale, average, variance = remembered(
             ("standardize", dims, eps), (x,), lambda x: _standardized(x, dims, eps)

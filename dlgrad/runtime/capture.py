@@ -107,9 +107,9 @@ class Replay:
         launches: list[Launch] = []
         for run in runs:
             launches += self.joined(run)
-        # One address more than there are slots, the last, for inputs that nothing reads.
-        self.places = [self.slots.get(id(buffer), -1) for buffer in inputs]
-        self.places += [self.slots[id(buffer)] for buffer in outputs]
+        # One address more than there are slots, the last, for inputs that nothing reads and
+        # for outputs without elements.
+        self.places = [self.slots.get(id(buffer), -1) for buffer in (*inputs, *outputs)]
         self.addresses = array("Q", [*(buffer.address for buffer in self.buffers), 0])
         self.written = self.written_buffers(launches, [*inputs, *outputs])
         overwritten = {id(buffer) for buffer in self.written_buffers(launches, outputs)}

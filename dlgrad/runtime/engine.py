@@ -12,6 +12,7 @@ at launch, so a changing learning rate or loss weight compiles once more and nev
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Container, Sequence
@@ -35,6 +36,16 @@ MOST_STRUCTURES = 512  # plans of this many graphs are kept
 MOST_VARIANTS = 8  # and of each, this many with different constants written in
 
 _lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """In a forked child the lock is free, whichever thread of the parent held it."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Run(NamedTuple):
