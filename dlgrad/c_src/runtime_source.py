@@ -262,10 +262,21 @@ static void dg_wait(void) {
     sched_yield();
 }
 
+/* Scratch memory is the C library's, which fits blocks of many sizes into the same room. */
+static void *dg_lend(int64_t nbytes) {
+    void *block = NULL;
+    return posix_memalign(&block, DG_ALIGNMENT, (size_t)nbytes) ? NULL : block;
+}
+
+static void dg_take_back(void *block, int64_t nbytes) {
+    (void)nbytes;
+    free(block);
+}
+
 /* Returns whether a kernel found no memory. */
 static int dg_launch(const struct dg_record *record, void *const *slots, const double *scalars,
                      int64_t threads, void **buffers, double *values) {
-    struct dg_scratch scratch = {dg_allocate, dg_free, dg_wait, NULL, 0, 0};
+    struct dg_scratch scratch = {dg_lend, dg_take_back, dg_wait, NULL, 0, 0};
     for (int64_t i = 0; i < record->buffer_count; i++)
         buffers[i] = (char *)slots[record->slots[i]] + record->offsets[i];
     buffers[record->buffer_count] = &scratch;
@@ -290,7 +301,7 @@ static int dg_launch(const struct dg_record *record, void *const *slots, const d
         /* One thread is enough, or another Python thread has the helpers. */
         dg_do_units(&task, 0, task.units);
     }
-    dg_free(scratch.shared, scratch.shared_bytes);
+    dg_take_back(scratch.shared, scratch.shared_bytes);
     return scratch.failed;
 }
 
