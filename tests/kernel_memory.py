@@ -48,7 +48,6 @@ class Scratch(ctypes.Structure):
         ("release", ctypes.c_void_p),
         ("wait", ctypes.c_void_p),
         ("shared", ctypes.c_void_p),
-        ("shared_bytes", ctypes.c_int64),
         ("failed", ctypes.c_int),
     ]
 

@@ -54,12 +54,11 @@ static void *take(size_t bytes)
 }
 
 static void *allocate(int64_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }
-static void release(void *block, int64_t bytes) { (void)bytes; free(block); }
 static void wait_a_little(void) {}
 
 int main(void)
 {
-    struct dg_scratch scratch = { allocate, release, wait_a_little, NULL, 0, 0 };
+    struct dg_scratch scratch = { allocate, free, wait_a_little, NULL, 0 };
     const int64_t *head = take(5 * sizeof(int64_t));
     const int64_t *sizes = take(head[1] * sizeof(int64_t));
     const double *scalars = take(head[2] * sizeof(double));

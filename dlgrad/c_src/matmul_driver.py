@@ -232,7 +232,7 @@ static __attribute__((noinline)) void do_tile(
     };
     set_fetchers(&work, next_batch);
     if (p->is_near) {
-        do_near_tile(&work, landings[0].runs, p->column_tile, accumulators);
+        do_near_tile(&work, (struct run *)landings, p->column_tile, accumulators);
         return;
     }
     const int is_last = block == p->depth_blocks - 1;
@@ -303,11 +303,10 @@ SMALL static int64_t *shared_tiles(struct dg_scratch *lender, int64_t tiles, int
         return __atomic_load_n(&lender->shared, __ATOMIC_ACQUIRE);
     for (int64_t tile = 0; tile < tiles; tile++)
         ((int64_t *)mine)[tile] = EMPTY;
-    __atomic_store_n(&lender->shared_bytes, nbytes, __ATOMIC_RELAXED);
     if (__atomic_compare_exchange_n(
             &lender->shared, &block, mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         return mine;
-    lender->release(mine, nbytes); /* another call was first */
+    lender->release(mine); /* another call was first */
     return block;
 }
 
@@ -427,7 +426,7 @@ SMALL void KERNEL(
             states_size + shared_count * row->slot_size * (int64_t)sizeof(element));
         if (!row->states) {
             __atomic_store_n(&lender->failed, 1, __ATOMIC_RELAXED);
-            lender->release(scratch, used);
+            lender->release(scratch);
             return;
         }
         row->store = (element *)((char *)row->states + states_size);
@@ -472,6 +471,6 @@ SMALL void KERNEL(
                 }
             }
     }
-    lender->release(scratch, used);
+    lender->release(scratch);
 }
 """

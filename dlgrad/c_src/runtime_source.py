@@ -268,15 +268,10 @@ static void *dg_lend(int64_t nbytes) {
     return posix_memalign(&block, DG_ALIGNMENT, (size_t)nbytes) ? NULL : block;
 }
 
-static void dg_take_back(void *block, int64_t nbytes) {
-    (void)nbytes;
-    free(block);
-}
-
 /* Returns whether a kernel found no memory. */
 static int dg_launch(const struct dg_record *record, void *const *slots, const double *scalars,
                      int64_t threads, void **buffers, double *values) {
-    struct dg_scratch scratch = {dg_lend, dg_take_back, dg_wait, NULL, 0, 0};
+    struct dg_scratch scratch = {dg_lend, free, dg_wait, NULL, 0};
     for (int64_t i = 0; i < record->buffer_count; i++)
         buffers[i] = (char *)slots[record->slots[i]] + record->offsets[i];
     buffers[record->buffer_count] = &scratch;
@@ -301,7 +296,7 @@ static int dg_launch(const struct dg_record *record, void *const *slots, const d
         /* One thread is enough, or another Python thread has the helpers. */
         dg_do_units(&task, 0, task.units);
     }
-    dg_take_back(scratch.shared, scratch.shared_bytes);
+    free(scratch.shared);
     return scratch.failed;
 }
 

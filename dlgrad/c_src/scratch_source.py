@@ -7,10 +7,10 @@ SCRATCH = """\
 /* Scratch memory for the calls of one launch, which several threads may make at a time. */
 struct dg_scratch {
     void *(*allocate)(int64_t nbytes);      /* on a boundary of 64 bytes; NULL: there is none */
-    void (*release)(void *block, int64_t nbytes);
+    void (*release)(void *block);
     void (*wait)(void);                     /* lets others go on */
-    void *shared;                           /* a block of all calls, which the first one makes */
-    int64_t shared_bytes;                   /* its size; it is released when the launch is over */
+    void *shared;                           /* a block of all calls, which the first one makes
+                                               and which is released when the launch is over */
     int failed;                             /* set where there was no memory */
 };
 """
