@@ -104,6 +104,13 @@ class DlgradJit(Dlgrad):
     def jit(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return self.module.jit(function)
 
+    def program(self, workload: Any) -> Callable[..., Any]:
+        from programs import program
+
+        if workload.is_training:
+            return super().program(workload)
+        return self.jit(program(self.module, workload))  # a capture gives what is computed
+
 
 class Torch(TorchLike):
     module_name = "torch"

@@ -24,6 +24,8 @@ class Flag(Generic[T]):
     expected.  `shown` is the default as the documentation prints it.
     """
 
+    __slots__ = ("variable", "default", "description", "shown", "_convert", "_text", "_value")
+
     def __init__(
         self, name: str, default: T, convert: Callable[[str], T], description: str, shown: str = ""
     ) -> None:
@@ -43,6 +45,11 @@ class Flag(Generic[T]):
                 self._value = self._understand(self._text)
             self._text = None
         return self._value
+
+    @property
+    def place(self) -> tuple[object, str]:
+        """Where the setting is, once it was asked for: an object and the name of an attribute."""
+        return self, "_value"
 
     def _understand(self, text: str) -> T:
         try:

@@ -5,6 +5,7 @@ Floor 0.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import secrets
@@ -12,12 +13,13 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from types import FrameType, TracebackType
-from typing import BinaryIO, TextIO
+from types import FrameType
+from typing import Any, BinaryIO, TextIO
 
 # Where the system has no such notion the flag is 0.
 _NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 _BINARY: int = getattr(os, "O_BINARY", 0)
+_Lock = contextlib.AbstractContextManager[object]
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -68,26 +70,46 @@ def _sync_folder(folder: str) -> None:
 
 
 class ForkSafeLock:
-    """A re-entrant lock that is free in a forked child, whichever thread held it before."""
+    """A re-entrant lock that no vanished thread keeps: `with lock.held: ...`.
+
+    It is free in a forked child, whichever thread held it before.  And when the interpreter
+    ends, which stops daemon threads wherever they are, nobody waits for one of them.  `held`
+    is Python's own lock until then: entering one that is written in Python takes far longer.
+    """
+
+    __slots__ = ("held",)
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self.held: _Lock = threading.RLock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew)
+        atexit.register(self._prepare_for_end)
 
     def _renew(self) -> None:
-        self._lock = threading.RLock()
+        self.held = threading.RLock()
+
+    def _prepare_for_end(self) -> None:
+        self.held = _LockAtEnd(self.held)
+
+
+class _LockAtEnd:
+    """The same lock while threads still run, and a fresh one when only the last of them does.
+
+    It uses nothing from the module, which may be emptied before the last finalizers run.
+    """
+
+    def __init__(self, lock: _Lock) -> None:
+        self._lock = lock
+        self._fresh = threading.RLock()
+        self._is_finalizing = sys.is_finalizing
 
     def __enter__(self) -> None:
-        self._lock.acquire()
+        if self._is_finalizing():
+            self._lock = self._fresh
+        self._lock.__enter__()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._lock.release()
+    def __exit__(self, *details: Any) -> None:
+        self._lock.__exit__(*details)
 
 
 def callers_frame() -> tuple[FrameType, int]:

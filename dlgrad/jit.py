@@ -15,17 +15,26 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from dlgrad.core.base import TensorBase, grad_mode, make, node_of
+from dlgrad.core.signatures import (
+    holds_only_tensors,
+    shorten,
+    show,
+    show_arguments,
+    signature,
+    structure_changed,
+)
 from dlgrad.core.storage import Storage, pending_storages, realize
 from dlgrad.core.trees import Leaf, flatten, unflatten
-from dlgrad.core.watched import Watched, changed
+from dlgrad.core.watched import Watched
+from dlgrad.dtype import DType
 from dlgrad.errors import CaptureError, OutOfScopeError
 from dlgrad.lazy import graph
 from dlgrad.lazy.ops import BufferOps
 from dlgrad.lazy.shape import Shape, View
 from dlgrad.runtime import engine
 from dlgrad.runtime.capture import Capture, Replay, current_capture
-from dlgrad.runtime.device import Buffer, get_backend
-from dlgrad.runtime.engine import Run
+from dlgrad.runtime.device import Buffer, Condition, get_backend
+from dlgrad.runtime.engine import Run, unrecorded
 
 __all__ = ["Jit", "current_capture", "jit"]
 
@@ -54,6 +63,7 @@ class Jit(Generic[P, R]):
         self.calls = 0
         self.capture: Capture | None = None
         self.replay: Replay | None = None
+        self.direct: Callable[..., Any] | None = None
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """A method: every instance gets a capture of its own."""
@@ -66,8 +76,14 @@ class Jit(Generic[P, R]):
         return instance.__dict__[f"__jit_{name}"]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if self.direct is not None and not kwargs:
+            result = self.direct(*args)
+            if result is not NotImplemented:
+                return result  # type: ignore[no-any-return]
         if current_capture() is not None:
             return self.function(*args, **kwargs)
+        if grad_mode.differentiated:
+            self.refuse_differentiation()
         if self.replay is not None and not kwargs and self.fits(args):
             return self.play(args)  # type: ignore[arg-type]
         tensors: list[TensorBase] = []
@@ -93,7 +109,7 @@ class Jit(Generic[P, R]):
         self.grad_enabled = grad_mode.enabled
         self.watched = Watched(self.function)
         realize(pending_storages())
-        inputs = self.private_inputs(tensors)
+        inputs = self.private_inputs(tensors, self.watched.storages())
         args, kwargs = unflatten(structure, list(inputs))
         capture = Capture()
         with capture.recording():
@@ -114,6 +130,7 @@ class Jit(Generic[P, R]):
         memory_in = [tensor._storage.memory() for tensor in inputs]
         memory_out = [copy._storage.memory() for copy in copies]
         self.replay = Replay(capture.runs, memory_in, memory_out)
+        self.check_written(inputs, tensors)
         found = [
             (weakref.ref(output._storage), output._storage.memory()) if is_whole(output) else None
             for output in outputs
@@ -124,6 +141,8 @@ class Jit(Generic[P, R]):
         apart = {id(memory) for memory in memory_in + memory_out}
         self.held = held_storages(m for m in self.replay.buffers if id(m) not in apart)
         self.writes = bool(self.replay.written) or any(self.replay.overwrites)
+        self.overwritten = [i for i, written in enumerate(self.replay.overwrites) if written]
+        self.direct = self.direct_call(tensors)
         # The tensors that go to the caller are not those that a replay will write.
         shown = [self.copy_out(copy) for copy in copies]
         realize([copy._storage for copy in shown])
@@ -159,9 +178,12 @@ class Jit(Generic[P, R]):
             self.replay = Replay(runs, memory_in, memory_out)
 
     @staticmethod
-    def private_inputs(tensors: Sequence[TensorBase]) -> list[TensorBase]:
-        """The arguments, each with memory that only it shows from the first element on."""
-        seen: set[int] = set()
+    def private_inputs(tensors: Sequence[TensorBase], others: set[int]) -> list[TensorBase]:
+        """The arguments, each with memory that only it shows from the first element on.
+
+        `others` are the ids of storages that the function knows also from elsewhere.
+        """
+        seen = set(others)
         inputs = []
         for tensor in tensors:
             if not is_whole(tensor) or id(tensor._storage) in seen:
@@ -171,11 +193,65 @@ class Jit(Generic[P, R]):
             inputs.append(tensor)
         return inputs
 
+    def check_written(self, inputs: Sequence[TensorBase], tensors: Sequence[TensorBase]) -> None:
+        """CaptureError where the function changes an argument that it was given as a copy."""
+        assert self.replay is not None
+        written = zip(self.replay.overwrites, inputs, tensors, strict=True)
+        for position, (is_written, given, tensor) in enumerate(written):
+            others = [*tensors[:position], *tensors[position + 1 :]]
+            if is_written and (given is not tensor or shares_storage(tensor, others)):
+                self.refuse_written(position)
+
+    def refuse_differentiation(self) -> None:
+        name = getattr(self.function, "__name__", "the function")
+        raise CaptureError(
+            f"{name} is captured, and what a capture gives has no history, so its derivative would "
+            f"be zero; let the transform of dlgrad.func have {name}.function, or capture the "
+            "transformed function: dlgrad.jit(dlgrad.func.grad(...))"
+        )
+
+    def refuse_written(self, position: int) -> None:
+        name = getattr(self.function, "__name__", "the function")
+        raise CaptureError(
+            f"{name} changes its tensor argument {position} in place, which is a view of a part of "
+            "a tensor, or is given twice, or is also read from outside the arguments; pass a "
+            "whole tensor, once, or return the new value instead"
+        )
+
     @staticmethod
     def copy_out(tensor: TensorBase) -> TensorBase:
         """A pending copy of a result."""
         copied: TensorBase = make(graph.copy(node_of(tensor)))
         return copied
+
+    def direct_call(self, tensors: Sequence[TensorBase]) -> Callable[..., Any] | None:
+        """A function that replays without Python, where the backend makes one.
+
+        For functions of tensors that depend on nothing but their arguments, and whose result is
+        a tensor or a tuple of them.
+        """
+        assert self.replay is not None and self.capture is not None
+        conditions = self.watched.conditions()
+        is_tuple = self.result == (tuple, [Leaf] * len(self.outputs))
+        is_plain = self.by_position and (is_tuple or self.result is Leaf)
+        is_pure = not (self.held or self.writes or self.capture.refreshes)
+        if conditions is None or not is_plain or not is_pure or not all(map(is_whole, tensors)):
+            return None
+        backend = self.replay.backend
+        modes = [
+            Condition(grad_mode, "enabled", self.grad_enabled),
+            Condition(grad_mode, "differentiated", False),
+        ]
+        results = [
+            self.new_result(Buffer(backend, nbytes), shape, dtype)
+            for shape, dtype, nbytes in self.outputs
+        ]
+        return self.replay.direct([*conditions, *modes, unrecorded()], tensors, results, is_tuple)
+
+    def new_result(self, memory: Buffer, shape: Shape, dtype: DType) -> TensorBase:
+        """A tensor for the caller over memory that a replay fills."""
+        result: TensorBase = make(graph.buffer(memory, dtype, shape, memory.device))
+        return result
 
     # Replaying ----------------------------------------------------------------------------------
 
@@ -241,24 +317,27 @@ class Jit(Generic[P, R]):
 
     def play(self, tensors: Sequence[TensorBase]) -> R:
         assert self.replay is not None and self.capture is not None
-        if self.held:
-            self.take_in_writes()
-        inputs = [
-            (tensor if tensor._view is None else as_whole(tensor))._storage.memory()
-            for tensor in tensors
+        with engine.evaluation():  # the launches share memory between two calls
+            if self.held:
+                self.take_in_writes()
+            inputs = [
+                (tensor if tensor._view is None else as_whole(tensor))._storage.memory()
+                for tensor in tensors
+            ]
+            if self.writes:
+                for position in self.overwritten:
+                    if not is_whole(tensors[position]) or inputs.count(inputs[position]) > 1:
+                        self.refuse_written(position)
+                self.announce_writes(inputs)
+            for refresh in self.capture.refreshes:
+                refresh()
+            backend = self.replay.backend
+            outputs = [Buffer(backend, nbytes) for _, _, nbytes in self.outputs]
+            self.replay.run(inputs, outputs)
+        results: list[Any] = [
+            self.new_result(memory, shape, dtype)
+            for memory, (shape, dtype, _) in zip(outputs, self.outputs, strict=True)
         ]
-        if self.writes:
-            self.announce_writes(inputs)
-        for refresh in self.capture.refreshes:
-            refresh()
-        backend = self.replay.backend
-        outputs: list[Buffer] = []
-        results: list[Any] = []
-        for shape, dtype, nbytes in self.outputs:
-            memory = Buffer(backend, nbytes)
-            outputs.append(memory)
-            results.append(make(graph.buffer(memory, dtype, shape, backend.name)))
-        self.replay.run(inputs, outputs)
         value: R = results[0] if self.result is Leaf else unflatten(self.result, results)
         return value
 
@@ -314,6 +393,11 @@ class Jit(Generic[P, R]):
             storage.version += 1
 
 
+def shares_storage(tensor: TensorBase, others: Iterable[TensorBase]) -> bool:
+    """Whether one of the others shows elements of the same storage."""
+    return any(other._storage is tensor._storage for other in others)
+
+
 def is_whole(tensor: TensorBase) -> bool:
     """Whether the tensor is all of its memory, in row-major order."""
     return tensor._view is None or shows_all(tensor._view, tensor._storage.shape)
@@ -328,63 +412,6 @@ def shows_all(view: View, shape: Shape) -> bool:
 def as_whole(tensor: TensorBase) -> TensorBase:
     """The tensor, or a pending copy of it where it is not all of its memory."""
     return tensor if is_whole(tensor) else make(graph.copy(node_of(tensor)))
-
-
-def signature(tensor: TensorBase) -> tuple[Any, ...]:
-    return tensor._shape, tensor.dtype, tensor._storage.device
-
-
-def show(expected: tuple[Any, ...]) -> str:
-    shape, dtype, device = expected
-    return f"{dtype.name}{list(shape)} on {device}"
-
-
-def show_arguments(structure: Any) -> str:
-    """What `flatten` made of (args, kwargs), as it looks in a call."""
-    _, ((_, args), (_, kwargs)) = structure
-    parts = [show_argument(value) for value in args]
-    return f"({', '.join(parts + [f'{key}={show_argument(value)}' for key, value in kwargs])})"
-
-
-def show_argument(structure: Any) -> str:
-    if structure is TensorBase:
-        return "<tensor>"
-    if isinstance(structure, tuple) and len(structure) == 2 and isinstance(structure[0], type):
-        kind, items = structure
-        if kind is dict:
-            pairs = (f"{key!r}: {show_argument(item)}" for key, item in items)
-            return f"{{{', '.join(pairs)}}}"
-        inner = ", ".join(map(show_argument, items))
-        return f"[{inner}]" if issubclass(kind, list) else f"({inner})"
-    return shorten(structure)
-
-
-def shorten(value: Any) -> str:
-    text = repr(value) if not isinstance(value, TensorBase) else "another tensor"
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def holds_only_tensors(structure: Any) -> bool:
-    """Whether nothing but tensors and names is in what `flatten` gave."""
-    if isinstance(structure, (tuple, list)):
-        return all(map(holds_only_tensors, structure))
-    return isinstance(structure, (type, str))
-
-
-def structure_changed(a: Any, b: Any) -> bool:
-    """Whether two results of `flatten` differ, in type or in value."""
-    if a is b:
-        return False
-    if type(a) is not type(b):
-        return True
-    if isinstance(a, (tuple, list)):
-        if len(a) != len(b):
-            return True
-        return any(x is not y and structure_changed(x, y) for x, y in zip(a, b, strict=True))
-    try:
-        return bool(changed(a, b))
-    except Exception:  # values that cannot be compared count as changed
-        return True
 
 
 def held_storages(buffers: Iterable[Buffer]) -> list[tuple[weakref.ref[Storage], Buffer]]:

@@ -333,3 +333,68 @@ def test_results_without_elements() -> None:
 def test_only_what_can_be_called_is_captured() -> None:
     with pytest.raises(TypeError, match="a function or a module, not int"):
         dlgrad.jit(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["grad", "vjp", "jvp", "jacrev"])
+def test_a_transform_of_a_captured_function_is_refused(name):
+    """Its results have no history, so all derivatives would be zero."""
+    x = dlgrad.tensor([1.0, 2.0])
+
+    def square(a):
+        return (a * a).sum()
+
+    def differentiate(function):
+        if name in ("vjp", "jvp"):
+            return getattr(dlgrad.func, name)(function, *([x] if name == "vjp" else [(x,), (x,)]))
+        return getattr(dlgrad.func, name)(function)(x)
+
+    f = dlgrad.jit(square)
+    for _ in range(2):
+        with pytest.raises(CaptureError, match=r"derivative would be zero.*square\.function"):
+            differentiate(f)
+        f(x)
+    differentiate(f.function)
+    assert f(x).item() == 5.0
+    captured = dlgrad.jit(dlgrad.func.grad(square))
+    assert [captured(x).tolist() for _ in range(3)] == [[2.0, 4.0]] * 3
+
+
+def test_an_argument_that_is_also_read_from_outside_is_an_input_by_itself():
+    x = dlgrad.tensor([1.0, 2.0]).realize()
+    y = dlgrad.tensor([10.0, 20.0]).realize()
+    f = dlgrad.jit(lambda a: a * x)
+    assert [f(a).tolist() for a in (x, x, y, x)] == [
+        [1.0, 4.0],
+        [1.0, 4.0],
+        [10.0, 40.0],
+        [1.0, 4.0],
+    ]
+    layer = nn.Linear(2, 2, bias=False)
+    g = dlgrad.jit(lambda w: layer(x) + w)
+    zeros = dlgrad.zeros(2, 2)
+    for weight in (layer.weight, layer.weight, zeros, layer.weight):
+        assert g(weight).tolist() == (layer(x) + weight).tolist()
+
+
+def test_arguments_that_are_changed_must_be_whole_and_given_once():
+    """Else a copy would be changed: what the caller has would keep its numbers."""
+    memory = dlgrad.zeros(6).realize()
+    f = dlgrad.jit(lambda a: a.add_(1))
+    f(memory[1:4])
+    with pytest.raises(CaptureError, match="changes its tensor argument 0 in place"):
+        f(memory[1:4])
+    f = dlgrad.jit(lambda a: a.add_(1))
+    whole = dlgrad.zeros(3).realize()
+    for _ in range(3):
+        f(whole)
+    with pytest.raises(CaptureError, match="changes its tensor argument 0 in place"):
+        f(memory[1:4])
+    assert whole.tolist() == [3.0] * 3 and memory.tolist() == [0.0, 1.0, 1.0, 1.0, 0.0, 0.0]
+    g = dlgrad.jit(lambda a, b: a.add_(b.sum()))
+    other = dlgrad.ones(3).realize()
+    for _ in range(2):
+        g(whole, other)
+    with pytest.raises(CaptureError, match="given twice"):
+        g(whole, whole)
+    g(whole, other)
+    assert whole.tolist() == [12.0] * 3

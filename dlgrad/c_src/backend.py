@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from dlgrad import config
 from dlgrad.c_src import dialect, host
@@ -21,8 +22,8 @@ from dlgrad.codegen.kernel import Caps, Gemm, Kernel
 from dlgrad.codegen.render import render
 from dlgrad.dtype import ALL_DTYPES
 from dlgrad.helpers import ForkSafeLock, debug_print
-from dlgrad.runtime.device import Backend, Launch
-from dlgrad.runtime.report import is_timed, report_launch
+from dlgrad.runtime.device import Backend, Captured, Condition, Launch
+from dlgrad.runtime.report import is_timed, report_launch, untimed
 from dlgrad.runtime.timeline import span
 
 # The loops of the template that matter are written out already; unrolling the others takes the
@@ -50,6 +51,8 @@ class CpuBackend(Backend):
             workers=self._threads,
         )
         self.runtime = Runtime(compiler)
+        # The end of every tensor: without a call in between it takes half as long.
+        self.free = self.runtime.free  # type: ignore[method-assign, assignment]
         self._roofs: Roofs | None = None
         if config.DEBUG.value >= 1:
             debug_print(f"cpu: {self.describe()}")
@@ -77,7 +80,7 @@ class CpuBackend(Backend):
 
     def compile(self, kernels: Sequence[Kernel | Gemm]) -> list[Program]:
         compiler = find_compiler()
-        with self._lock:
+        with self._lock.held:
             programs = {
                 kernel: self._programs[kernel, compiler]
                 for kernel in kernels
@@ -88,7 +91,7 @@ class CpuBackend(Backend):
             sources = [self._render(kernel) for kernel in missing]
             for kernel, program in zip(missing, _build(compiler, sources), strict=True):
                 programs[kernel] = program
-                with self._lock:
+                with self._lock.held:
                     self._programs[kernel, compiler] = program
         return [programs[kernel] for kernel in kernels]
 
@@ -120,6 +123,14 @@ class CpuBackend(Backend):
             share = roofs.share(launch.flops, launch.bytes_moved, seconds)
             report_launch(launch.program.name, launch, seconds, start, share)
             start += round(seconds * 1e9)
+
+    def replayer(self, captured: Captured) -> Callable[..., Any] | None:
+        conditions = [
+            *captured.conditions,
+            Condition(*config.NUM_THREADS.place, config.NUM_THREADS.value),
+            *untimed(),
+        ]
+        return self.runtime.replayer(captured.sequence, captured, conditions, self.threads)
 
     def run_timed(
         self, sequence: Prepared, slots: Sequence[int], scalars: Sequence[float]

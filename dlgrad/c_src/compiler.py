@@ -204,7 +204,7 @@ def find_compiler() -> Compiler:
     setting = (
         config.CC.value, config.CPU.value, os.environ.get("CC"), os.environ.get("PATH", "")
     )  # fmt: skip
-    with _lock:
+    with _lock.held:
         if setting not in _found:
             _found[setting] = _search()
         return _found[setting]

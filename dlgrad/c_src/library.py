@@ -29,7 +29,7 @@ def load(entry: cache.Entry) -> ctypes.CDLL:
     Raises DeviceError where no directory of this machine can hold executable files, and
     OSError where the file is not a library for this machine.
     """
-    with _lock:
+    with _lock.held:
         library = _loaded.get(entry.stem)
         if library is None:
             if _closed:
@@ -91,16 +91,16 @@ def _open_in_memory(name: str, binary: bytes) -> ctypes.CDLL:
     return ctypes.CDLL(f"/proc/self/fd/{descriptor}")
 
 
-def close_all() -> None:
-    """Closes every library; called once, when nothing of theirs runs any more.
+def close_all(apart: ctypes.CDLL) -> None:
+    """Closes every library `apart` from one; called once, when nothing of theirs runs any more.
 
     Where other Python threads still run (daemons), the libraries stay mapped instead, because
     one of those threads may be inside a kernel.
     """
     global _closed
-    with _lock:
+    with _lock.held:
         _closed = True
-        libraries = list(_loaded.values())
+        libraries = [library for library in _loaded.values() if library is not apart]
         _loaded.clear()
     if threading.active_count() > 1 or os.name != "posix":
         return

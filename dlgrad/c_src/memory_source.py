@@ -16,6 +16,8 @@ enum { DG_STEPS = 8, DG_CLASSES = 64 * DG_STEPS, DG_ALIGNMENT = 64 };
 #define DG_HUGE_PAGE ((size_t)2 << 20)
 #define DG_SPARE ((int64_t)256 << 20)
 
+static atomic_int dg_closed; /* the process is ending: nothing runs any more */
+
 struct dg_block {
     struct dg_block *next;
 };
@@ -122,10 +124,11 @@ void *dg_allocate(int64_t nbytes) {
     return block;
 }
 
-/* Takes back a block that was asked for with `nbytes`. */
-void dg_free(void *address, int64_t nbytes) {
-    if (!address)
-        return;
+/* Takes back a block that was asked for with `nbytes`; once the process is ending, blocks stay
+   where they are.  Returns 0: what Python calls directly returns an integer. */
+int64_t dg_free(void *address, int64_t nbytes) {
+    if (!address || atomic_load(&dg_closed))
+        return 0;
     struct dg_block *block = address;
     int class = dg_class_of((size_t)nbytes);
     pthread_mutex_lock(&dg_memory_lock);
@@ -134,6 +137,7 @@ void dg_free(void *address, int64_t nbytes) {
     dg_kept_bytes += (int64_t)dg_class_size(class);
     dg_live_bytes -= (int64_t)dg_class_size(class);
     pthread_mutex_unlock(&dg_memory_lock);
+    return 0;
 }
 
 /* Gives all kept blocks back to the system. */

@@ -9,17 +9,17 @@ import ctypes
 import os
 import struct
 from array import array
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dlgrad.c_src import library
 from dlgrad.c_src.compiler import Compiler
+from dlgrad.c_src.direct import open_direct
 from dlgrad.c_src.runtime_source import RUNTIME, RUNTIME_FLAGS
 from dlgrad.errors import DeviceError
 from dlgrad.runtime import cache, temporary
-from dlgrad.runtime.device import Launch
+from dlgrad.runtime.device import Captured, Condition, Launch
 
 # Cost counts operations and bytes.  Below two units of it a kernel is one call of one thread:
 # that takes a few microseconds, about what it takes to share work with threads that are awake.
@@ -31,11 +31,6 @@ SHARED_MATMUL_COST = 1 << 20
 GRAIN_STEP = 64
 # One call into C does about this much (some tenths of a second): Ctrl-C is seen in between.
 SEGMENT_COST = 1 << 32
-
-# Freed blocks up to this size stay at hand in Python, this many of each multiple of 64 bytes: a
-# small result is so soon gone that two calls into C would take a tenth of its time.
-SMALL_BYTES = 1 << 14
-MOST_AT_HAND = 4
 
 _RECORD = struct.Struct("13q")
 
@@ -212,19 +207,18 @@ class Runtime:
         text = Source("dlgrad_runtime", RUNTIME, "memory, threads, launches", flags=RUNTIME_FLAGS)
         self._library = loaded = text.load(text.compile(compiler), compiler)
         pointer, int64 = ctypes.c_void_p, ctypes.c_int64
-        self._allocate = _function(loaded, "dg_allocate", pointer, int64)
-        self._free = _function(loaded, "dg_free", None, pointer, int64)
+        self._direct = open_direct(loaded)
+        self._allocate = self._called("dg_allocate", int64)
+        # Takes memory back (address, bytes); once the process is ending it does nothing.
+        self.free = self._called("dg_free", int64, int64)
         self._trim = _function(loaded, "dg_trim", None)
         self._memory = _function(loaded, "dg_memory", None, pointer, int64)
-        self._run = _function(
-            loaded, "dg_run", int64, pointer, int64, pointer, pointer, int64, pointer
-        )
+        self._run = self._called("dg_run", *[int64] * 6)
         self._parts = self.program("dg_parts")
         self._shutdown = _function(loaded, "dg_shutdown", None)
         self._hold = _function(loaded, "dg_hold", None)
         self._release = _function(loaded, "dg_release", None)
         self._after_fork = _function(loaded, "dg_after_fork", None)
-        self._at_hand: list[list[int]] = [[] for _ in range(1 + SMALL_BYTES // 64)]
         self.closed = False
         temporary.at_exit(self._close)
         if hasattr(os, "register_at_fork"):
@@ -239,21 +233,28 @@ class Runtime:
         address = ctypes.cast(getattr(self._library, name), ctypes.c_void_p).value
         return Program(name, name, address or 0)
 
+    def _called(self, name: str, *arguments: Any) -> Callable[..., int]:
+        """A function of integers with an integer result, called directly where that is possible."""
+        if self._direct is not None:
+            return self._direct.function(name)
+        called: Callable[..., int] = _function(self._library, name, ctypes.c_int64, *arguments)
+        return called
+
+    def replayer(
+        self, prepared: Prepared, captured: Captured, conditions: Sequence[Condition], threads: int
+    ) -> Callable[..., Any] | None:
+        """A function that plays a captured sequence without Python; see `Backend.replayer`."""
+        if self._direct is None or self.closed or len(prepared.segments) != 1:
+            return None
+        return self._direct.replayer(captured, conditions, prepared.segments[0], threads)
+
     # Memory
 
     def allocate(self, nbytes: int) -> int:
         """The address of at least `nbytes`; MemoryError where the system has no more."""
-        if 0 < nbytes <= SMALL_BYTES:
-            units = (nbytes + 63) >> 6
-            at_hand = self._at_hand[units]
-            if at_hand:
-                try:
-                    return at_hand.pop()
-                except IndexError:  # another thread was faster
-                    pass
-            nbytes = units << 6
-        self._check_open()
-        address: int | None = self._allocate(nbytes)
+        if self.closed:
+            self._check_open()
+        address: int = self._allocate(nbytes)
         if not address:
             live = self.memory()[0]
             raise MemoryError(
@@ -261,39 +262,14 @@ class Runtime:
             )
         return address
 
-    def free(self, address: int, nbytes: int) -> None:
-        """Takes memory back; once the process is ending it does nothing."""
-        if self.closed:
-            return
-        if nbytes <= SMALL_BYTES:
-            units = (nbytes + 63) >> 6
-            at_hand = self._at_hand[units]
-            if len(at_hand) < MOST_AT_HAND:
-                at_hand.append(address)
-                return
-            nbytes = units << 6
-        self._free(address, nbytes)
-
-    def _free_at_hand(self) -> None:
-        """Frees the small blocks that wait to be used again."""
-        for units, at_hand in enumerate(self._at_hand):
-            with suppress(IndexError):  # none is left
-                while True:
-                    self._free(at_hand.pop(), units << 6)
-
     def trim(self) -> None:
         """Gives memory that is kept for later back to the system."""
         self._check_open()
-        self._free_at_hand()
         self._trim()
 
     def memory(self, reset_peak: bool = False) -> tuple[int, int, int]:
-        """Bytes in use, bytes kept for later, and the most that was ever in use at once.
-
-        The most counts the small blocks at hand too, a few megabytes at the utmost.
-        """
+        """Bytes in use, bytes kept for later, and the most that was ever in use at once."""
         self._check_open()
-        self._free_at_hand()
         counts = (ctypes.c_int64 * 3)()
         self._memory(ctypes.addressof(counts), int(reset_peak))
         return counts[0], counts[1], counts[2]
@@ -374,7 +350,7 @@ class Runtime:
         scalar_array = array("d", scalars) if scalars else None
         scalars_at = 0 if scalar_array is None else scalar_array.buffer_info()[0]
         for first, count in prepared.segments:
-            if self._run(first, count, slots_at, scalars_at, threads, None):
+            if self._run(first, count, slots_at, scalars_at, threads, 0):
                 raise MemoryError("there is no memory for what a kernel keeps while it runs")
 
     def run_timed(
@@ -404,7 +380,7 @@ class Runtime:
         if not self.closed:
             self.closed = True
             self._shutdown()
-            library.close_all()
+            library.close_all(apart=self._library)  # Python's own functions are in that one
 
 
 def _function(loaded: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:

@@ -7,6 +7,7 @@ sequence, `dg_hold`, `dg_release`, `dg_after_fork` around a fork, `dg_shutdown` 
 """
 
 from dlgrad.c_src.dialect import C
+from dlgrad.c_src.direct_source import DIRECT
 from dlgrad.c_src.memory_source import MEMORY
 from dlgrad.c_src.scratch_source import SCRATCH
 
@@ -363,6 +364,7 @@ void dg_parts(void *const *buffers, const int64_t *sizes, const double *scalars,
 /* The end: helpers stop and are joined, kept memory goes back.  Blocks in use stay, because
    somebody may still look at them. */
 void dg_shutdown(void) {
+    atomic_store(&dg_closed, 1);
     pthread_mutex_lock(&dg_team_lock); /* another thread's task comes to its end first */
     pthread_mutex_lock(&dg_sleep_lock);
     atomic_store(&dg_stopping, 1);
@@ -459,4 +461,4 @@ int64_t dg_vector_bytes(void) {
 
 _STREAM = "\n".join(C.helpers[name] for name in ("INLINE", "dg_stream", "dg_stream_end"))
 
-RUNTIME = HEAD + MEMORY + SCRATCH + THREADS + SEQUENCES + _STREAM + ROOFS
+RUNTIME = HEAD + MEMORY + SCRATCH + THREADS + SEQUENCES + DIRECT + _STREAM + ROOFS

@@ -23,10 +23,14 @@ Number = bool | int | float
 
 
 class GradMode(threading.local):
-    """Whether operations are recorded, for this thread; `inference` says what turned it off."""
+    """Whether operations are recorded, for this thread; `inference` says what turned it off.
+
+    `differentiated` is whether a transform of `dlgrad.func` runs the function that it was given.
+    """
 
     enabled = True
     inference = False
+    differentiated = False
 
 
 class LeafHooks(NamedTuple):

@@ -11,12 +11,29 @@ import functools
 from collections.abc import Callable
 from operator import getitem
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 from dlgrad.core.base import TensorBase
+from dlgrad.runtime.device import Condition
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
 _GONE = (KeyError, ValueError)  # a global that is not there (now), a cell that is empty
+
+
+class Place(NamedTuple):
+    """Where a function finds a value: an attribute of `owner`, or an item of it if it is a dict.
+
+    `name` is what the function's code calls it.
+    """
+
+    name: str
+    owner: Any
+    key: str
+
+    def reader(self) -> Callable[[], Any]:
+        """A function that gives the value that is there now; it may raise one of `_GONE`."""
+        get = getitem if isinstance(self.owner, dict) else getattr
+        return functools.partial(get, self.owner, self.key)
 
 
 class Watched:
@@ -27,11 +44,14 @@ class Watched:
         self.values = watched_values(function)
         self._same: list[tuple[Callable[[], Any], Any]] = []
         self._modes: list[tuple[Callable[[], Any], Any]] = []
-        for name, get in places(function):
-            if name in self.values:
-                self._same.append((get, self.values[name]))
-            elif modes_name(name) in self.values:
-                self._modes.append((get, self.values[modes_name(name)]))
+        self._conditions: list[Condition] = []
+        for place in places(function):
+            if place.name in self.values:
+                value = self.values[place.name]
+                self._same.append((place.reader(), value))
+                self._conditions.append(Condition(place.owner, place.key, value))
+            elif modes_name(place.name) in self.values:
+                self._modes.append((place.reader(), self.values[modes_name(place.name)]))
 
     def is_same(self) -> bool:
         """Whether all are the very objects that they were; quick, for every call.
@@ -49,6 +69,17 @@ class Watched:
             return False
         return True
 
+    def conditions(self) -> list[Condition] | None:
+        """What `is_same` looks at, for others to look; None where there is a module to ask."""
+        return None if self._modes else self._conditions
+
+    def storages(self) -> set[int]:
+        """The ids of the storages that the function can read by what it refers to."""
+        tensors = [value for value in self.values.values() if isinstance(value, TensorBase)]
+        for get, _ in self._modes:
+            tensors += [*get().parameters(), *get().buffers()]
+        return {id(tensor._storage) for tensor in tensors}
+
     def difference(self) -> tuple[str, Any, Any] | None:
         """The name of a value that is another now, what it was, and what it is."""
         now = watched_values(self.function)
@@ -61,37 +92,39 @@ class Watched:
 def watched_values(function: Callable[..., Any]) -> dict[str, Any]:
     """The plain values, tensors and module modes that the function's own code refers to."""
     found: dict[str, Any] = {}
-    for name, get in places(function):
+    for place in places(function):
         try:
-            value = get()
+            value = place.reader()()
         except _GONE:
             continue
         if isinstance(value, (TensorBase, *_PLAIN)):
-            found[name] = value
+            found[place.name] = value
         else:
             modes = modes_of(value)
             if modes is not None:
-                found[modes_name(name)] = modes
+                found[modes_name(place.name)] = modes
     return found
 
 
-def places(function: Callable[..., Any]) -> list[tuple[str, Callable[[], Any]]]:
-    """Where the function's own code finds values: names, and how to read what is there.
+def places(function: Callable[..., Any]) -> list[Place]:
+    """Where the function's own code finds values.
 
     Looks into closure cells, globals and the object of a method, one level deep.
     """
     code = getattr(function, "__code__", None)
+    is_method = getattr(function, "__self__", None) is not None
     if code is None:
-        owner = getattr(function, "__self__", None) or function
-        return [("the module", lambda: owner)]
-    found: list[tuple[str, Callable[[], Any]]] = []
+        name = "the module"
+        return [
+            Place(name, function, "__self__") if is_method else Place(name, {name: function}, name)
+        ]
+    found: list[Place] = []
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        found.append((name, functools.partial(getattr, cell, "cell_contents")))
+        found.append(Place(name, cell, "cell_contents"))
     for name in global_names(code):
-        found.append((name, functools.partial(getitem, function.__globals__, name)))
-    owner = getattr(function, "__self__", None)
-    if owner is not None:
-        found.append(("self", lambda: owner))
+        found.append(Place(name, function.__globals__, name))
+    if is_method:
+        found.append(Place("self", function, "__self__"))
     return found
 
 

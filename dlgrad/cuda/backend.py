@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 import time
 import weakref
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from dlgrad.cuda.launches import PreparedLaunch, Program
 from dlgrad.cuda.nvcc import find_compiler
 from dlgrad.dtype import ALL_DTYPES
 from dlgrad.errors import DeviceError
-from dlgrad.helpers import debug_print
+from dlgrad.helpers import ForkSafeLock, debug_print
 from dlgrad.runtime import temporary
 from dlgrad.runtime.device import Backend, Launch
 from dlgrad.runtime.report import is_timed, report_launch
@@ -56,7 +55,7 @@ class CudaBackend(Backend):
         self.simulated = self._driver.simulated
         self._process = os.getpid()
         self._closed = False
-        self._lock = threading.RLock()  # again and again: a finalizer may free at any point
+        self._lock = ForkSafeLock()  # entered again where a finalizer frees at any point
         self._free: dict[int, list[int]] = {}  # size in bytes -> addresses
         self._blocks: set[int] = set()  # every address that the driver has given
         self.in_use = 0  # bytes handed out now
@@ -105,7 +104,7 @@ class CudaBackend(Backend):
     # Memory
 
     def allocate(self, nbytes: int) -> int:
-        with self._lock:
+        with self._lock.held:
             kept = self._free.get(nbytes)
             if kept:
                 self._count(nbytes)
@@ -129,12 +128,12 @@ class CudaBackend(Backend):
 
     def reserved(self) -> int:
         """Bytes that the driver has given: handed out, or kept for later."""
-        with self._lock:
+        with self._lock.held:
             kept = sum(nbytes * len(addresses) for nbytes, addresses in self._free.items())
             return self.in_use + kept
 
     def free(self, address: int, nbytes: int) -> None:
-        with self._lock:
+        with self._lock.held:
             if not self._closed:
                 self.in_use -= nbytes
                 self._free.setdefault(nbytes, []).append(address)
@@ -148,7 +147,7 @@ class CudaBackend(Backend):
         self._free.clear()
 
     def give_back(self) -> None:
-        with self._lock:
+        with self._lock.held:
             self._enter()
             self._give_back_kept()
 
@@ -167,7 +166,7 @@ class CudaBackend(Backend):
     # Programs
 
     def compile(self, kernels: Sequence[Kernel | Gemm]) -> list[Any]:
-        with self._lock:
+        with self._lock.held:
             missing = [k for k in dict.fromkeys(kernels) if k not in self._programs]
             if missing:
                 images = self._images(missing)
@@ -227,7 +226,7 @@ class CudaBackend(Backend):
     def run(self, sequence: Any, slots: Sequence[int], scalars: Sequence[float]) -> None:
         driver = self._enter()
         timed = is_timed()
-        with self._lock:  # the arguments belong to the sequence, which two threads may run
+        with self._lock.held:  # the arguments belong to the sequence, which two threads may run
             for prepared in sequence.launches:
                 if prepared.groups == 0:
                     continue
@@ -279,7 +278,7 @@ class CudaBackend(Backend):
 
     def close(self) -> None:
         """Finishes the work and releases everything, in order; further calls are errors."""
-        with self._lock:
+        with self._lock.held:
             if self._closed or self._process != os.getpid():
                 return
             driver = self._enter()

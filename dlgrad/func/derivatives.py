@@ -53,6 +53,15 @@ class Level:
         self.sources.append(own)
         return own
 
+    def called(self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """The result of the function to differentiate."""
+        before = grad_mode.differentiated
+        grad_mode.differentiated = True
+        try:
+            return func(*args, **kwargs)
+        finally:
+            grad_mode.differentiated = before
+
     def wanted_outside(self, tensors: Sequence[Tensor]) -> bool:
         """Whether what the tensors are made of leads to leaves that are not of this call."""
         if not self.recording:
@@ -145,7 +154,7 @@ def value_and_grad(
         level = Level("grad")
         with enable_grad():
             own, chosen = entered(level, args, argnums)
-            value, aux = split_aux(func(*own, **kwargs), has_aux, "grad")
+            value, aux = split_aux(level.called(func, own, kwargs), has_aux, "grad")
             check_scalar(value)
             outer = level.wanted_outside([value])
             seed = filled(1, value.dtype, value._shape, node_of(value).device)
@@ -230,7 +239,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     level = Level("vjp")
     with enable_grad():
         own, chosen = entered(level, primals, tuple(range(len(primals))))
-        result, aux = split_aux(func(*own), has_aux, "vjp")
+        result, aux = split_aux(level.called(func, own, {}), has_aux, "vjp")
         outputs, structure = tensors_of(result, "vjp")
         outer = level.wanted_outside(outputs)
 
@@ -296,7 +305,7 @@ def jvp(
         flatten(tangents, given)
         check_like(given, level.sources, "tangents", "primals")
         given = [cast(t, x.dtype) for t, x in zip(given, level.sources, strict=True)]
-        result, aux = split_aux(func(*own), has_aux, "jvp")
+        result, aux = split_aux(level.called(func, own, {}), has_aux, "jvp")
         outputs, structure = tensors_of(result, "jvp")
         again = any(requires_grad(t) for t in given) and level.recording
         outer = level.wanted_outside(outputs) or again

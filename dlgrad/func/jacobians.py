@@ -84,7 +84,7 @@ def transformed(
         level = Level(name)
         with enable_grad():
             own, chosen = entered(level, args, argnums)
-            result, aux = split_aux(func(*own, **kwargs), has_aux, name)
+            result, aux = split_aux(level.called(func, own, kwargs), has_aux, name)
             outputs, structure = tensors_of(result, name)
             outer = level.wanted_outside(outputs)
             shape = flatten(chosen, [])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from dlgrad import config
 from dlgrad.codegen.kernel import Caps, Gemm, Kernel
 from dlgrad.dtype import ALL_DTYPES, float64
 from dlgrad.errors import DeviceError, DTypeError
-from dlgrad.helpers import debug_print
+from dlgrad.helpers import ForkSafeLock, debug_print
 from dlgrad.metal import objc
 from dlgrad.metal.compiler import MetalCompiler
 from dlgrad.metal.dialect import GROUP, NUMBERS_INDEX, SIZES_INDEX
@@ -49,7 +48,7 @@ class MetalBackend(Backend):
         self.simulated = self._runtime.simulated
         self._process = os.getpid()
         self._closed = False
-        self._lock = threading.RLock()  # again and again: a finalizer may free at any point
+        self._lock = ForkSafeLock()  # entered again where a finalizer frees at any point
         self._free: dict[int, list[int]] = {}  # size in bytes -> buffers
         self._blocks: dict[int, int] = {}  # buffer -> address of its bytes
         self._programs: dict[Kernel | Gemm, Program] = {}
@@ -86,7 +85,7 @@ class MetalBackend(Backend):
     # Memory
 
     def allocate(self, nbytes: int) -> int:
-        with self._lock:
+        with self._lock.held:
             self._enter()
             kept = self._free.get(nbytes)
             if kept:
@@ -108,7 +107,7 @@ class MetalBackend(Backend):
             return int(buffer or 0)
 
     def free(self, address: int, nbytes: int) -> None:
-        with self._lock:
+        with self._lock.held:
             if not self._closed:
                 self._free.setdefault(nbytes, []).append(address)
 
@@ -133,7 +132,7 @@ class MetalBackend(Backend):
     # Programs
 
     def compile(self, kernels: Sequence[Kernel | Gemm]) -> list[Any]:
-        with self._lock:
+        with self._lock.held:
             self._enter()
             missing = [k for k in dict.fromkeys(kernels) if k not in self._programs]
             for kernel in missing:
@@ -179,7 +178,7 @@ class MetalBackend(Backend):
 
     def run(self, sequence: Any, slots: Sequence[int], scalars: Sequence[float]) -> None:
         timed = is_timed()
-        with self._lock:
+        with self._lock.held:
             self._enter()
             if not timed:
                 self._submit(sequence, slots, scalars)
@@ -241,7 +240,7 @@ class MetalBackend(Backend):
         self._send(buffer, "release")  # the command buffer holds it as long as need be
 
     def synchronize(self) -> None:
-        with self._lock, self._runtime.pool():
+        with self._lock.held, self._runtime.pool():
             self._enter()
             running, self._running = self._running, []
             problems = []
@@ -283,7 +282,7 @@ class MetalBackend(Backend):
 
     def close(self) -> None:
         """Finishes the work and releases everything, in order; further calls are errors."""
-        with self._lock:
+        with self._lock.held:
             if self._closed or self._process != os.getpid():
                 return
             try:

@@ -103,7 +103,7 @@ def wanted_path() -> str:
 def _place() -> _Place:
     """Where the cache is.  Warns once where the wanted directory cannot be used."""
     wanted = wanted_path()
-    with _lock:
+    with _lock.held:
         place = _places.get(wanted)
         if place is not None and os.path.isdir(place.path):
             return place

@@ -14,7 +14,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from dlgrad.errors import CaptureError
-from dlgrad.runtime.device import Backend, Buffer, Launch, set_transfer_hook
+from dlgrad.runtime.device import (
+    Backend,
+    Buffer,
+    Captured,
+    Condition,
+    Launch,
+    set_transfer_hook,
+)
 from dlgrad.runtime.engine import Recorder, Run, current_recorder, set_recorder
 from dlgrad.runtime.report import is_timed, report_time
 from dlgrad.runtime.timeline import span
@@ -163,6 +170,26 @@ class Replay:
             read.update(slot for slot, is_output in sides if not is_output and slot not in written)
             written.update(slot for slot, is_output in sides if is_output)
         return {id(self.buffers[slot]) for slot in read}
+
+    def direct(
+        self,
+        conditions: Sequence[Condition],
+        arguments: Sequence[Any],
+        results: Sequence[Any],
+        is_tuple: bool,
+    ) -> Callable[..., Any] | None:
+        """A function that replays without Python; see `Backend.replayer`.
+
+        `arguments` and `results` are tensors like those of a call, in the order of the buffers.
+        """
+        last = len(self.addresses) - 1
+        slots = [last if place < 0 else place for place in self.places]
+        placed = list(zip((*arguments, *results), slots, strict=True))
+        count = len(arguments)
+        captured = Captured(
+            self.sequence, self.addresses, conditions, placed[:count], placed[count:], is_tuple
+        )
+        return self.backend.replayer(captured)
 
     def run(self, inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> None:
         """Runs all launches over the memory of `inputs` and `outputs`."""

@@ -48,6 +48,29 @@ class Launch(NamedTuple):
     beside: bool = False  # the launch before is of the same kernel, and may run meanwhile
 
 
+class Condition(NamedTuple):
+    """Something that must be the very object that it was: an attribute, or an item of a dict."""
+
+    owner: Any
+    name: str
+    value: Any
+
+
+class Captured(NamedTuple):
+    """A captured function of tensors that changes nothing but its results.
+
+    Each argument and each result is a tensor like those of later calls, over all of its memory,
+    and the slot of its address.
+    """
+
+    sequence: Any  # what Backend.prepare returned
+    addresses: Sequence[int]  # of all slots
+    conditions: Sequence[Condition]  # under which a replay is right
+    arguments: Sequence[tuple[Any, int]]
+    results: Sequence[tuple[Any, int]]
+    is_tuple: bool  # whether the results come as a tuple, or as the only one by itself
+
+
 class Backend(ABC):
     """What a machine must do.  One instance per device index; all methods are thread-safe."""
 
@@ -86,6 +109,14 @@ class Backend(ABC):
         A launch with `scalar_slots` takes its doubles from `scalars` at those positions
         (-1: its own value).
         """
+
+    def replayer(self, captured: Captured) -> Callable[..., Any] | None:
+        """A function of tensors that does what `captured` did, with less Python than `run` needs.
+
+        It answers NotImplemented, and has done nothing, where something is not as it was
+        captured.  None where this backend has no such way.
+        """
+        return None
 
     @abstractmethod
     def synchronize(self) -> None:

@@ -12,18 +12,19 @@ at launch, so a changing learning rate or loss weight compiles once more and nev
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Container, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlgrad import config
+from dlgrad.helpers import ForkSafeLock
 from dlgrad.lazy import graph
 from dlgrad.lazy.graph import Node
 from dlgrad.lazy.memory import FREE, NEW
 from dlgrad.lazy.ops import BufferOps, MovementOps
-from dlgrad.runtime.device import Backend, Buffer, get_backend, opened_backends
+from dlgrad.runtime.device import Backend, Buffer, Condition, get_backend, opened_backends
 from dlgrad.runtime.report import is_timed, report_time
 from dlgrad.runtime.timeline import span
 
@@ -35,17 +36,7 @@ _BUFFER, _CONST, _VIEW = BufferOps.BUFFER, BufferOps.CONST, MovementOps.VIEW
 MOST_STRUCTURES = 512  # plans of this many graphs are kept
 MOST_VARIANTS = 8  # and of each, this many with different constants written in
 
-_lock = threading.RLock()
-
-
-def _renew_lock() -> None:
-    """In a forked child the lock is free, whichever thread of the parent held it."""
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+_lock = ForkSafeLock()
 
 
 class Run(NamedTuple):
@@ -85,6 +76,16 @@ def current_recorder() -> Recorder | None:
     return _recording.recorder
 
 
+def unrecorded() -> Condition:
+    """What must stay as it is for no recorder to be there."""
+    return Condition(_recording, "recorder", None)
+
+
+def evaluation() -> AbstractContextManager[object]:
+    """What a thread enters to evaluate: one at a time does, since they may share memory."""
+    return _lock.held
+
+
 class Variant(NamedTuple):
     """A plan, the constants it was made for, and which of them may differ."""
 
@@ -109,7 +110,7 @@ _single: dict[Any, Plan] = {}  # those of graphs of one operation, see `run_alon
 
 def clear_plans() -> None:
     """Forgets all plans; the kernels stay loaded."""
-    with _lock:
+    with _lock.held:
         _plans.clear()
         _single.clear()
 
@@ -119,7 +120,7 @@ def realize(nodes: Sequence[Node]) -> None:
 
     A storage that had memory keeps it, where nothing pending still has to read what is there.
     """
-    with _lock:
+    with _lock.held:
         if len(nodes) == 1 and run_alone(nodes[0]):
             return
         roots = list(dict.fromkeys(node for node in nodes if not node.is_realized))

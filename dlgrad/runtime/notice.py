@@ -36,7 +36,7 @@ _count = _Count()
 def compiling() -> Iterator[None]:
     """Stands around one run of a compiler."""
     count = _count
-    with count.lock:
+    with count.lock.held:
         now = time.monotonic()
         if not count.running and now - count.ended > PAUSE:
             count.kernels, count.began = 0, now
@@ -48,7 +48,7 @@ def compiling() -> Iterator[None]:
     try:
         yield
     finally:
-        with count.lock:
+        with count.lock.held:
             count.running -= 1
             count.ended = time.monotonic()
             if count.shown and not count.running:

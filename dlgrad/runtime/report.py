@@ -11,7 +11,7 @@ import time
 from dlgrad import config
 from dlgrad.helpers import debug_print, human_time
 from dlgrad.runtime import timeline
-from dlgrad.runtime.device import Launch
+from dlgrad.runtime.device import Condition, Launch
 
 _NAME_WIDTH = 40
 
@@ -25,6 +25,14 @@ class _Clock:
 def is_timed() -> bool:
     """Whether somebody wants to know the time of every launch."""
     return config.DEBUG.value >= 2 or timeline.active() is not None
+
+
+def untimed() -> list[Condition]:
+    """What must stay as it is for the time of launches to be nobody's concern."""
+    return [
+        Condition(*config.DEBUG.place, config.DEBUG.value),
+        Condition(*timeline.place(), None),
+    ]
 
 
 def report_time(what: str, remark: str = "") -> None:

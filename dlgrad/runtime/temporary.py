@@ -41,7 +41,7 @@ def directory() -> str:
     Raises OSError where no temporary directory can be written.
     """
     global _path, _owner, _descriptor
-    with _lock:
+    with _lock.held:
         if _owner != os.getpid() or not os.path.isdir(_path):
             parent = tempfile.gettempdir()
             _sweep(parent)
@@ -55,7 +55,7 @@ def directory() -> str:
 def new_folder(purpose: str) -> str:
     """A fresh folder for one piece of work; whoever asked for it removes it."""
     global _counter
-    with _lock:
+    with _lock.held:
         _counter += 1
         path = os.path.join(directory(), f"{purpose}-{_counter}")
         os.mkdir(path, 0o700)
@@ -64,7 +64,7 @@ def new_folder(purpose: str) -> str:
 
 def at_exit(action: Callable[[], None]) -> None:
     """Runs `action` when the process ends, before the directory goes; the newest runs first."""
-    with _lock:
+    with _lock.held:
         _actions.append(action)
         _register()
 

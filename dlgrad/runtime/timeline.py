@@ -36,7 +36,10 @@ class Timeline:
 class _Active:
     """The timeline that collects now; one for the whole process."""
 
-    timeline: Timeline | None = None
+    __slots__ = ("timeline",)
+
+    def __init__(self) -> None:
+        self.timeline: Timeline | None = None
 
 
 _active = _Active()
@@ -52,6 +55,11 @@ def activate(timeline: Timeline | None) -> Timeline | None:
 def active() -> Timeline | None:
     """The timeline that collects, or None."""
     return _active.timeline
+
+
+def place() -> tuple[object, str]:
+    """Where the active timeline is: an object and the name of its attribute."""
+    return _active, "timeline"
 
 
 class Span:

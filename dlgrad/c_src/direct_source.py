@@ -1,0 +1,294 @@
+"""C functions that Python calls as it calls its own built-in ones, without `ctypes` in between.
+
+Floor 4.  A part of the text that `runtime_source.py` puts together; `direct.py` makes Python's
+side of it.  A call through `ctypes` takes half a microsecond and a replay by Python six, where
+NumPy adds a thousand numbers in one; from here both cost a tenth or two.
+
+The text needs no header of Python and no library of it: what it uses are functions of Python's
+stable binary interface, whose addresses come in a table, and the two words at the head of every
+object.  What it stores in objects goes to places that `direct.py` has found by trying.
+"""
+
+DIRECT = r"""
+/* Direct calls -----------------------------------------------------------------------------
+
+   `dg_call` calls a C function with integers, and `dg_replay` plays a captured function of
+   tensors again.  Both are called by Python with its interpreter lock held, as (self, array of
+   arguments, how many).  A reference that is "new" has to be given back with `drop`. */
+
+typedef struct dg_object {
+    intptr_t references;
+    const void *type;
+} dg_object;
+
+/* Functions and objects of Python, in the order of direct.py. */
+static struct dg_python {
+    long (*to_integer)(dg_object *);
+    dg_object *(*from_integer)(long);                       /* new */
+    dg_object *(*attribute)(dg_object *, dg_object *name);  /* new */
+    dg_object *(*item)(dg_object *dict, dg_object *key);    /* not new */
+    int (*compare)(dg_object *, dg_object *, int operation);
+    dg_object *(*reference)(dg_object *, dg_object *callback); /* new, a weak one */
+    dg_object *(*tuple)(intptr_t length);                   /* new */
+    int (*set_in_tuple)(dg_object *tuple, intptr_t place, dg_object *item); /* keeps the item */
+    void (*keep)(dg_object *);
+    void (*drop)(dg_object *);
+    dg_object *(*error)(void);                              /* not new */
+    void (*forget_error)(void);
+    int (*bad_argument)(void);
+    void *(*release_lock)(void);
+    void (*take_lock)(void *);
+    dg_object *none, *not_implemented, *no_arguments;
+} python;
+
+enum { DG_EQUAL = 2, DG_MOST_ARGUMENTS = 6, DG_MOST_SLOTS = 32, DG_MEMBERS = 4 };
+
+void dg_set_python(const struct dg_python *table) {
+    python = *table;
+}
+
+/* Calls the function at the address `self` with integers, as many as those that are called this
+   way take; returns its integer. */
+static dg_object *dg_call(dg_object *self, dg_object *const *given, intptr_t count) {
+    typedef int64_t (*of_one)(int64_t);
+    typedef int64_t (*of_two)(int64_t, int64_t);
+    typedef int64_t (*of_six)(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t);
+    int64_t a[DG_MOST_ARGUMENTS] = {0};
+    intptr_t function = (intptr_t)python.to_integer(self);
+    if (count != 1 && count != 2 && count != 6) {
+        python.bad_argument();
+        return NULL;
+    }
+    for (intptr_t i = 0; i < count; i++) {
+        a[i] = python.to_integer(given[i]);
+        if (a[i] == -1 && python.error())
+            return NULL;
+    }
+    void *thread = python.release_lock();
+    int64_t result = count == 1   ? ((of_one)function)(a[0])
+                     : count == 2 ? ((of_two)function)(a[0], a[1])
+                                  : ((of_six)function)(a[0], a[1], a[2], a[3], a[4], a[5]);
+    python.take_lock(thread);
+    return python.from_integer(result);
+}
+
+/* Where the parts of a tensor are, in bytes from the head of each object.  A tensor has a
+   storage, which has a node of the graph, whose argument is the memory. */
+struct dg_layout {
+    const void *tensor, *storage, *node, *memory; /* types */
+    int64_t tensor_storage, tensor_view, tensor_shape, tensor_dtype;
+    int64_t storage_node, storage_shape;
+    int64_t node_op, node_arg, node_device;
+    int64_t memory_address;
+    dg_object *buffer; /* the op of a node that is memory */
+};
+
+/* Something that must be the very object that it was: the attribute `name` of its owner (kind
+   0), the item of a dict (1), or what is in the slot so many bytes from the head (2). */
+struct dg_condition {
+    int64_t kind;
+    dg_object *owner;
+    union {
+        dg_object *name;
+        int64_t offset;
+    };
+    dg_object *value;
+};
+
+/* An argument as it was captured, and the slot of its address.  A `view` that is not None shows
+   all of a storage of `storage_shape`. */
+struct dg_argument {
+    dg_object *shape, *dtype, *device, *view, *storage_shape;
+    int64_t slot;
+};
+
+/* What stands in a new result at `offset` of its member number `member`: an object that is the
+   same for all (kind 0), the member `value` (1), a weak reference to it (2), or the address of
+   the memory (3). */
+struct dg_field {
+    int64_t member, offset, kind, value;
+};
+
+/* A result: its memory, node, storage and tensor are new objects of these types, made by these
+   functions. */
+struct dg_result {
+    int64_t nbytes, slot;
+    const void *types[DG_MEMBERS];
+    dg_object *(*make[DG_MEMBERS])(const void *type, dg_object *arguments, dg_object *names);
+    const struct dg_field *fields;
+    int64_t field_count;
+};
+
+struct dg_replayed {
+    const struct dg_layout *layout;
+    const struct dg_condition *conditions;
+    const struct dg_argument *arguments;
+    const struct dg_result *results;
+    const void *const *addresses; /* of all slots; the replay fills in those of its own memory */
+    const struct dg_record *records;
+    int64_t condition_count, argument_count, result_count, slot_count, record_count, threads;
+    int64_t is_tuple; /* whether the results are a tuple, or the only one by itself */
+};
+
+static inline dg_object *dg_in(const dg_object *object, int64_t offset) {
+    return *(dg_object *const *)((const char *)object + offset);
+}
+
+static int dg_same(dg_object *a, dg_object *b) {
+    if (a == b)
+        return 1;
+    int equal = a ? python.compare(a, b, DG_EQUAL) : 0;
+    if (equal < 0)
+        python.forget_error();
+    return equal == 1;
+}
+
+static int dg_holds(const struct dg_condition *condition) {
+    dg_object *found;
+    if (condition->kind == 2)
+        return dg_in(condition->owner, condition->offset) == condition->value;
+    if (condition->kind == 1) {
+        found = python.item(condition->owner, condition->name);
+    } else {
+        found = python.attribute(condition->owner, condition->name);
+        if (found)
+            python.drop(found); /* its owner still has it */
+    }
+    if (!found && python.error())
+        python.forget_error();
+    return found == condition->value;
+}
+
+/* The memory of a tensor that is as it was captured; NULL for any other. */
+static dg_object *dg_memory_of(const struct dg_layout *at, const dg_object *tensor,
+                               const struct dg_argument *expected) {
+    if (tensor->type != at->tensor || dg_in(tensor, at->tensor_dtype) != expected->dtype ||
+        !dg_same(dg_in(tensor, at->tensor_shape), expected->shape))
+        return NULL;
+    const dg_object *storage = dg_in(tensor, at->tensor_storage);
+    if (!storage || storage->type != at->storage)
+        return NULL;
+    dg_object *view = dg_in(tensor, at->tensor_view);
+    if (view != python.none &&
+        !(dg_same(view, expected->view) &&
+          dg_same(dg_in(storage, at->storage_shape), expected->storage_shape)))
+        return NULL;
+    const dg_object *node = dg_in(storage, at->storage_node);
+    if (!node || node->type != at->node || dg_in(node, at->node_op) != at->buffer ||
+        !dg_same(dg_in(node, at->node_device), expected->device))
+        return NULL;
+    dg_object *memory = dg_in(node, at->node_arg);
+    return memory && memory->type == at->memory ? memory : NULL;
+}
+
+/* A new tensor over the memory at `address`; NULL, with Python's error, where Python has none. */
+static dg_object *dg_new_tensor(const struct dg_result *result, long address) {
+    dg_object *members[DG_MEMBERS] = {NULL};
+    int failed = 0;
+    for (int i = 0; i < DG_MEMBERS && !failed; i++) {
+        members[i] = result->make[i](result->types[i], python.no_arguments, NULL);
+        failed = !members[i];
+    }
+    for (int64_t i = 0; i < result->field_count && !failed; i++) {
+        const struct dg_field *field = &result->fields[i];
+        dg_object *value = NULL;
+        if (field->kind == 0)
+            python.keep(value = (dg_object *)(intptr_t)field->value);
+        else if (field->kind == 1)
+            python.keep(value = members[field->value]);
+        else if (field->kind == 2)
+            value = python.reference(members[field->value], NULL);
+        else
+            value = python.from_integer(address);
+        *(dg_object **)((char *)members[field->member] + field->offset) = value;
+        failed = !value;
+    }
+    for (int i = 0; i < DG_MEMBERS - 1; i++) /* the tensor holds the others */
+        if (members[i])
+            python.drop(members[i]);
+    if (failed && members[DG_MEMBERS - 1])
+        python.drop(members[DG_MEMBERS - 1]);
+    return failed ? NULL : members[DG_MEMBERS - 1];
+}
+
+/* Allocates the results and runs the launches; returns whether there was memory for both. */
+static int dg_run_replay(const struct dg_replayed *replay, void **slots) {
+    int64_t done = 0;
+    for (; done < replay->result_count; done++) {
+        const struct dg_result *result = &replay->results[done];
+        void *block = result->nbytes ? dg_allocate(result->nbytes) : NULL;
+        if (result->nbytes && !block)
+            break;
+        slots[result->slot] = block;
+    }
+    if (done == replay->result_count &&
+        dg_run(replay->records, replay->record_count, slots, NULL, replay->threads, NULL) == 0)
+        return 1;
+    while (done-- > 0)
+        dg_free(slots[replay->results[done].slot], replay->results[done].nbytes);
+    return 0;
+}
+
+/* Plays the captured function at the address `self`.  Where anything is not as it was captured,
+   or there is no memory, NotImplemented: then Python finds out and says what. */
+static dg_object *dg_replay(dg_object *self, dg_object *const *given, intptr_t count) {
+    const struct dg_replayed *replay = (const void *)(intptr_t)python.to_integer(self);
+    void *slots[DG_MOST_SLOTS];
+    dg_object *held[DG_MOST_SLOTS];
+    int fits = !atomic_load(&dg_closed) && count == replay->argument_count;
+    for (int64_t i = 0; i < replay->condition_count && fits; i++)
+        fits = dg_holds(&replay->conditions[i]);
+    memcpy(slots, replay->addresses, sizeof(void *) * (size_t)replay->slot_count);
+    int64_t holding = 0;
+    for (; holding < count && fits; holding++) {
+        const struct dg_argument *expected = &replay->arguments[holding];
+        dg_object *memory = dg_memory_of(replay->layout, given[holding], expected);
+        fits = memory != NULL;
+        if (!fits)
+            break;
+        python.keep(held[holding] = memory); /* while the lock is away */
+        slots[expected->slot] =
+            (void *)(intptr_t)python.to_integer(dg_in(memory, replay->layout->memory_address));
+    }
+    if (fits) {
+        void *thread = python.release_lock();
+        fits = dg_run_replay(replay, slots);
+        python.take_lock(thread);
+    }
+    while (holding-- > 0)
+        python.drop(held[holding]);
+    if (!fits) {
+        python.keep(python.not_implemented);
+        return python.not_implemented;
+    }
+    dg_object *results = replay->is_tuple ? python.tuple(replay->result_count) : NULL;
+    dg_object *only = NULL;
+    int failed = replay->is_tuple && !results;
+    for (int64_t i = 0; i < replay->result_count; i++) {
+        const struct dg_result *result = &replay->results[i];
+        void *block = slots[result->slot];
+        only = failed ? NULL : dg_new_tensor(result, (long)block);
+        failed = !only;
+        if (!failed && results)
+            python.set_in_tuple(results, i, only);
+    }
+    if (failed && results) {
+        python.drop(results);
+        results = NULL;
+    }
+    return results ? results : only;
+}
+
+/* What makes a built-in function for Python, see PyMethodDef. */
+struct dg_method {
+    const char *name;
+    dg_object *(*function)(dg_object *, dg_object *const *, intptr_t);
+    int kind; /* 0x80: called with an array of arguments */
+    const char *documentation;
+};
+
+struct dg_method dg_call_method = {
+    "call", dg_call, 0x80, "Calls a function of dlgrad's run time in C."};
+struct dg_method dg_replay_method = {
+    "replay", dg_replay, 0x80, "Plays a captured function of dlgrad again."};
+"""
