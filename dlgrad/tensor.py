@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from dlgrad import autograd
+from dlgrad.autograd.calls import check_gradient
 from dlgrad.core import creation, formatting, interchange
 from dlgrad.core.apply import where
 from dlgrad.core.arguments import check_methods
@@ -323,6 +324,20 @@ class Tensor(Methods):
             )
         self._requires = builtins.bool(requires_grad)
         return self
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that `backward` has added up, or None; it may be assigned, too."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        check_gradient(self, value)
+        self._grad = value
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
 
     @property
     def is_leaf(self) -> builtins.bool:

@@ -235,6 +235,16 @@ def test_optimizer_style_updates() -> None:
     assert x.is_leaf
 
 
+def test_a_refused_write_leaves_the_leaf_as_it_was() -> None:
+    """It is computed once, along with what reads it, by whichever way the write was asked for."""
+    for write in (lambda x: x.exp_(), lambda x: dlgrad.nn.functional.elu(x, inplace=True)):
+        x = (dlgrad.ones(3) + 1).requires_grad_()
+        with pytest.raises(RuntimeError, match="leaf Variable"):
+            write(x)
+        (x.detach() * 2).softmax(0).realize()
+        assert x._storage.node.op is BufferOps.BUFFER
+
+
 def test_in_place_chains() -> None:
     x = leaf(1.0, 2.0)
     y = x * 1

@@ -230,12 +230,26 @@ def test_reductions_of_nothing_in_the_interpreter() -> None:
 
 def test_a_gradient_that_is_none() -> None:
     param = nn.Parameter(floats())
+    right = param.grad = dlgrad.ones(2, 3)
+    for wrong, kind, words in (
+        (5, TypeError, "expected to be a Tensor or None but got grad of type int"),
+        (param, RuntimeError, "as its own grad"),
+        (floats()[0], RuntimeError, r"gradient of size '\[3\]' to a tensor of size '\[2, 3\]'"),
+        (floats().double(), RuntimeError, "float64 to a tensor of dlgrad.float32"),
+        (floats("cpu"), RuntimeError, "on 'cpu' to a tensor on 'python'"),
+    ):
+        with pytest.raises(kind, match=words):
+            param.grad = wrong  # type: ignore[assignment]
+        assert param.grad is right
+    del param.grad
+    assert param.grad is None
+
+
+def test_a_gradient_of_another_shape_than_its_parameter_has_now() -> None:
+    param = nn.Parameter(floats())
     steps = optim.SGD([param], lr=0.1)
-    param.grad = 5  # type: ignore[assignment]
-    with pytest.raises(TypeError, match="assigned grad expected to be a Tensor or None"):
-        (param * 2).sum().backward()
-    for wrong in (5, floats()[0]):
-        param.grad = wrong  # type: ignore[assignment]
-        with pytest.raises(TypeError, match="a gradient must be a tensor in the shape"):
-            steps.step()
-    assert param.tolist() == X
+    param.grad = floats()
+    param.data = dlgrad.ones(3)
+    with pytest.raises(RuntimeError, match="the shape of its parameter"):
+        steps.step()
+    assert param.tolist() == [1.0, 1.0, 1.0]

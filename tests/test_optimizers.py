@@ -295,7 +295,7 @@ def steps_with(make, gradients, monkeypatch, change=lambda optimizer, step: None
             monkeypatch.setattr(type(optimizer), "_repeat", repeat)
         for step, gradient in enumerate(gradients):
             change(optimizer, step)
-            param.grad = gradient(param)
+            param._grad = gradient(param)  # of any dtype, as another .data may leave it
             optimizer.step()
         found.append(param.tolist())
     return found

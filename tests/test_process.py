@@ -79,6 +79,22 @@ def test_a_daemon_thread_at_the_end_is_no_crash(tmp_path):
     assert leftovers(tmp_path) == []
 
 
+def test_a_thread_that_kept_the_lock_holds_up_no_finalizer(tmp_path):
+    """As a daemon thread does that is stopped at the end, in the middle of an evaluation."""
+    code = (
+        "import sys, threading, dlgrad\n"
+        "from dlgrad.runtime import engine\n"
+        "class Late:\n"
+        "    def __del__(self):\n"
+        "        print(sys.is_finalizing(), (dlgrad.ones(2) + 1).tolist())\n"
+        "(dlgrad.ones(2) + 1).tolist()\n"
+        "late = Late()\n"
+        "thread = threading.Thread(target=engine._lock.held.acquire)\n"
+        "thread.start(); thread.join()\n"
+    )
+    assert run(code, tmp_path, DLGRAD_DEVICE="python") == "True [2.0, 2.0]\n"
+
+
 def test_memory_used_after_the_end_is_an_error_and_no_crash(tmp_path):
     code = (
         "import atexit\n"
@@ -249,7 +265,7 @@ def test_a_lock_that_was_held_is_free_in_a_child(tmp_path):
         "from dlgrad.runtime import cache\n"
         "held, done = threading.Event(), threading.Event()\n"
         "def hold():\n"
-        "    with cache._lock: held.set(); done.wait(30)\n"
+        "    with cache._lock.held: held.set(); done.wait(30)\n"
         "thread = threading.Thread(target=hold); thread.start(); held.wait(30)\n"
         "child = os.fork()\n"
         "if child == 0:\n"

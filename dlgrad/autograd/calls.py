@@ -19,7 +19,7 @@ from dlgrad.core.base import (
     requires_grad,
 )
 from dlgrad.core.tape import edge_of, write
-from dlgrad.errors import AutogradError, ShapeError
+from dlgrad.errors import AutogradError, DeviceError, DTypeError, ShapeError
 
 if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
@@ -87,27 +87,53 @@ def backward(
 
 def accumulate(leaf: Any, gradient: Tensor, create_graph: bool, taken: set[int]) -> None:
     """Adds `gradient` to `leaf.grad`; storages in `taken` belong to somebody else."""
-    if leaf.grad is None:
+    if leaf._grad is None:
         storage = gradient._storage
         if create_graph:
-            leaf.grad = gradient
+            leaf._grad = gradient
         elif gradient._view is None and id(storage) not in taken:
-            leaf.grad = from_storage(storage, None)
+            leaf._grad = from_storage(storage, None)
         else:
-            leaf.grad = copy(gradient).detach()
+            leaf._grad = copy(gradient).detach()
         taken.add(id(storage))
-    elif not is_tensor(leaf.grad):
-        kind = type(leaf.grad).__name__
-        raise TypeError(f"assigned grad expected to be a Tensor or None but got {kind}")
     elif create_graph:
-        leaf.grad = leaf.grad + gradient
+        leaf._grad = leaf._grad + gradient
     else:
         before = grad_mode.enabled
         grad_mode.enabled = False
         try:
-            write(leaf.grad, leaf.grad + gradient, fresh=True)
+            write(leaf._grad, leaf._grad + gradient, fresh=True)
         finally:
             grad_mode.enabled = before
+
+
+def check_gradient(tensor: Tensor, gradient: Any) -> None:
+    """Raises where `gradient`, assigned to `tensor.grad`, is neither None nor like `tensor`."""
+    if gradient is None:
+        return
+    if not is_tensor(gradient):
+        kind = type(gradient).__name__
+        raise TypeError(
+            f"assigned grad expected to be a Tensor or None but got grad of type {kind}"
+        )
+    if gradient is tensor:
+        raise AutogradError("can't assign Variable as its own grad")
+    if gradient.dtype is not tensor.dtype:
+        raise DTypeError(
+            f"attempting to assign a gradient of {gradient.dtype!r} to a tensor of "
+            f"{tensor.dtype!r}; convert it: gradient.to({tensor.dtype!r})"
+        )
+    if gradient.device != tensor.device:
+        raise DeviceError(
+            f"attempting to assign a gradient on '{gradient.device}' to a tensor on "
+            f"'{tensor.device}'; move it: gradient.to('{tensor.device}')"
+        )
+    if gradient._shape != tensor._shape:
+        raise ShapeError(
+            f"attempting to assign a gradient of size '{list(gradient._shape)}' to a tensor of "
+            f"size '{list(tensor._shape)}'. Please ensure that the gradient and the tensor are "
+            "the same size"
+        )
 
 
 def grad(

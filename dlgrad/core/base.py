@@ -53,7 +53,7 @@ class TensorBase:
     """
 
     __slots__ = (
-        "_storage", "_view", "_shape", "dtype", "grad", "_requires", "_entry", "_base",
+        "_storage", "_view", "_shape", "dtype", "_grad", "_requires", "_entry", "_base",
         "_base_entry", "_tracked", "_hooks", "_node", "_node_version", "__weakref__",
     )  # fmt: skip
 
@@ -61,7 +61,7 @@ class TensorBase:
     _view: View | None
     _shape: Shape
     dtype: DType
-    grad: Tensor | None
+    _grad: Tensor | None
     _requires: bool
     _entry: Entry | None
     _base: Tensor | None
@@ -76,7 +76,7 @@ class TensorBase:
         self._view = view
         self._shape = storage.shape if view is None else view.shape
         self.dtype = dtype
-        self.grad = None
+        self._grad = None
         self._requires = False
         self._entry = None
         self._base = None

@@ -181,7 +181,7 @@ def deep_copy(x: Tensor, memo: dict[int, Any]) -> Tensor:
     copied: Tensor = from_storage(own, x._view).as_subclass(type(x))
     copied._requires = requires_grad(x)
     memo[id(x)] = copied
-    if x.grad is not None:
-        copied.grad = copy.deepcopy(x.grad, memo)
+    if x._grad is not None:
+        copied._grad = copy.deepcopy(x._grad, memo)
     copied.__dict__.update(copy.deepcopy(attributes_of(x), memo))
     return copied

@@ -15,8 +15,8 @@ from dlgrad.core.autocasting import autocasts
 from dlgrad.core.base import node_of
 from dlgrad.core.composing import as_float, composed, paused
 from dlgrad.core.dims import wrap_dim
-from dlgrad.core.inplace import converted_for, in_place
-from dlgrad.core.tape import ROWS, Derivative, Entry, Row, check_writable, old_value, write
+from dlgrad.core.inplace import in_place
+from dlgrad.core.tape import ROWS, Derivative, Entry, Row
 from dlgrad.core.templates import remembered
 from dlgrad.dtype import BOOL, FLOAT, DType, int64
 from dlgrad.errors import DTypeError, ShapeError
@@ -46,22 +46,15 @@ if TYPE_CHECKING:
     from dlgrad.tensor import Tensor
 
 
-def _maybe_in_place(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
-    if not inplace:
-        return result
-    check_writable(input, False)
-    write(input, converted_for(result, input), fresh=True)
-    return input
-
-
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """input where it is positive, else 0 (NaN stays)."""
+    if inplace:
+        return relu_(input)
     if input.dtype.kind == BOOL:
         raise DTypeError("Boolean inputs not supported for relu")
-    source = old_value(input) if inplace else input
     with paused():
-        out = where(le(source, 0), 0, source)
-    return _maybe_in_place(input, composed("relu", out, source), inplace)
+        out = where(le(input, 0), 0, input)
+    return composed("relu", out, input)
 
 
 def _limited(x: Tensor, low: float, high: float) -> Tensor:
@@ -73,21 +66,21 @@ def _limited(x: Tensor, low: float, high: float) -> Tensor:
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """`input` limited to [0, 6]."""
-    source = old_value(input) if inplace else input
-    return _maybe_in_place(input, _limited(source, 0, 6), inplace)
+    return relu6_(input) if inplace else _limited(input, 0, 6)
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """input where it is above `threshold`, else `value` (NaN stays)."""
-    source = old_value(input) if inplace else input
-    return _maybe_in_place(input, where(le(source, threshold), value, source), inplace)
+    if inplace:
+        return threshold_(input, threshold, value)
+    return where(le(input, threshold), value, input)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """input where it is positive, else negative_slope * input."""
-    source = old_value(input) if inplace else input
-    out = where(gt(source, 0), source, mul(source, negative_slope))
-    return _maybe_in_place(input, out, inplace)
+    if inplace:
+        return leaky_relu_(input, negative_slope)
+    return where(gt(input, 0), input, mul(input, negative_slope))
 
 
 @autocasts
@@ -131,37 +124,39 @@ def rrelu(
         raise RuntimeError(
             f"Lower bound should be less than or equal to the upper bound, got {lower} > {upper}"
         )
+    if inplace:
+        return rrelu_(input, lower, upper, training)
     if not training:
-        return leaky_relu(input, (lower + upper) / 2, inplace)
-    source = old_value(input) if inplace else input
+        return leaky_relu(input, (lower + upper) / 2)
     drawn = random.rand(input._shape, dtype=input.dtype, device=input.device)
     slope = mul(drawn, upper - lower) + lower
-    return _maybe_in_place(input, where(gt(source, 0), source, mul(source, slope)), inplace)
+    return where(gt(input, 0), input, mul(input, slope))
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """input where it is positive, else alpha * (exp(input) - 1)."""
-    source = old_value(input) if inplace else input
-    positive = gt(source, 0)
-    low = mul(expm1(where(positive, 0.0, source)), alpha)
-    return _maybe_in_place(input, where(positive, source, low), inplace)
+    if inplace:
+        return elu_(input, alpha)
+    positive = gt(input, 0)
+    low = mul(expm1(where(positive, 0.0, input)), alpha)
+    return where(positive, input, low)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """input where it is positive, else alpha * (exp(input / alpha) - 1)."""
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
-    source = old_value(input) if inplace else input
-    positive = gt(source, 0)
-    low = mul(expm1(div(where(positive, 0.0, source), alpha)), alpha)
-    return _maybe_in_place(input, where(positive, source, low), inplace)
+    if inplace:
+        return celu_(input, alpha)
+    positive = gt(input, 0)
+    low = mul(expm1(div(where(positive, 0.0, input), alpha)), alpha)
+    return where(positive, input, low)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """The self-normalising elu."""
     scale, alpha = 1.0507009873554805, 1.6732632423543772
-    source = old_value(input) if inplace else input
-    return _maybe_in_place(input, mul(elu(source, alpha), scale), inplace)
+    return selu_(input) if inplace else mul(elu(input, alpha), scale)
 
 
 def sigmoid(input: Tensor) -> Tensor:
@@ -192,14 +187,12 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """input * sigmoid(input)."""
-    source = old_value(input) if inplace else input
-    return _maybe_in_place(input, mul(source, sigmoid(source)), inplace)
+    return silu_(input) if inplace else mul(input, sigmoid(input))
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """input * tanh(softplus(input))."""
-    source = old_value(input) if inplace else input
-    return _maybe_in_place(input, mul(source, tanh(softplus(source))), inplace)
+    return mish_(input) if inplace else mul(input, tanh(softplus(input)))
 
 
 def hardtanh(
@@ -208,20 +201,17 @@ def hardtanh(
     """`input` limited to [min_val, max_val]."""
     if min_val > max_val:
         raise ValueError(f"min_val cannot be greater than max_val: {min_val} > {max_val}")
-    source = old_value(input) if inplace else input
-    return _maybe_in_place(input, _limited(source, min_val, max_val), inplace)
+    return hardtanh_(input, min_val, max_val) if inplace else _limited(input, min_val, max_val)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """(input + 3) / 6 limited to [0, 1]."""
-    source = old_value(input) if inplace else input
-    return _maybe_in_place(input, div(_limited(add(source, 3.0), 0, 6), 6.0), inplace)
+    return hardsigmoid_(input) if inplace else div(_limited(add(input, 3.0), 0, 6), 6.0)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """input * hardsigmoid(input)."""
-    source = old_value(input) if inplace else input
-    return _maybe_in_place(input, mul(source, hardsigmoid(source)), inplace)
+    return hardswish_(input) if inplace else mul(input, hardsigmoid(input))
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
@@ -360,6 +350,7 @@ def _softplus_gradient(g: Tensor, e: Entry) -> Tensor:
 
 
 relu_ = in_place(relu)
+relu6_ = in_place(relu6)
 threshold_ = in_place(threshold)
 leaky_relu_ = in_place(leaky_relu)
 rrelu_ = in_place(rrelu)
@@ -367,6 +358,10 @@ elu_ = in_place(elu)
 celu_ = in_place(celu)
 selu_ = in_place(selu)
 hardtanh_ = in_place(hardtanh)
+hardsigmoid_ = in_place(hardsigmoid)
+hardswish_ = in_place(hardswish)
+silu_ = in_place(silu)
+mish_ = in_place(mish)
 
 ROWS.update(
     {

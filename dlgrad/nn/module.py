@@ -488,13 +488,13 @@ class Module:
 def zero_gradients(parameters: Any, set_to_none: bool) -> None:
     """Forgets the gradients of `parameters`, or sets them to zero."""
     for parameter in parameters:
-        if parameter.grad is None:
+        if parameter._grad is None:
             continue
         if set_to_none:
-            parameter.grad = None
+            parameter._grad = None
         else:
             with no_grad():
-                parameter.grad = parameter.grad.detach().zero_()
+                parameter._grad = parameter._grad.detach().zero_()
 
 
 def _indented(text: str) -> str:

@@ -20,7 +20,7 @@ from dlgrad.core.creation import tensor as make_tensor
 from dlgrad.core.creation import zeros
 from dlgrad.core.storage import Storage, evaluate_pending, realize
 from dlgrad.dtype import bool_, float32, float64
-from dlgrad.errors import CaptureError
+from dlgrad.errors import CaptureError, ShapeError
 from dlgrad.jit import current_capture
 from dlgrad.optim.prepared import PreparedStep, memories, record_step
 from dlgrad.optim.updates import Cohort, Group, Numbers, State
@@ -148,13 +148,13 @@ class Optimizer:
         """Forgets the gradients of all parameters, or sets them to zero."""
         for group in self.param_groups:
             for param in group["params"]:
-                if param.grad is None:
+                if param._grad is None:
                     continue
                 if set_to_none:
-                    param.grad = None
+                    param._grad = None
                 else:
                     with no_grad():
-                        param.grad = param.grad.detach().zero_()
+                        param._grad = param._grad.detach().zero_()
 
     # The step ---------------------------------------------------------------------------------
 
@@ -223,7 +223,7 @@ class Optimizer:
         """
         evaluate_pending()
         parameters = [param for cohort in cohorts for param in cohort.parameters]
-        gradients = [param.grad for param in parameters if param.grad is not None]
+        gradients = [param._grad for param in parameters if param._grad is not None]
         storages = [self._storages(cohort) for cohort in cohorts]
         memory = memories(gradients, [storage for some in storages for storage in some])
         signature = [
@@ -255,7 +255,7 @@ class Optimizer:
         self, skip: Tensor | None, param: Tensor, group: Group, numbers: Sequence[Tensor]
     ) -> None:
         """The update of one parameter; where the bool `skip` holds it keeps what it had."""
-        state, gradient = self.state[param], param.grad
+        state, gradient = self.state[param], param._grad
         assert gradient is not None
         held = [] if skip is None else [param, *_tensors(state)]
         old = [tensor.clone() for tensor in held]
@@ -273,7 +273,7 @@ class Optimizer:
         made: list[Tensor] = []
         for group in self.param_groups:
             for param in group["params"]:
-                if param.grad is None or "step" in self.state[param]:
+                if param._grad is None or "step" in self.state[param]:
                     continue
                 if captured:
                     raise CaptureError(
@@ -296,14 +296,13 @@ class Optimizer:
         counters = ("step", *self.COUNTERS)
         for position, group in enumerate(self.param_groups):
             for param in group["params"]:
-                grad = param.grad
+                grad = param._grad
                 if grad is None:
                     continue
-                if not isinstance(grad, Tensor) or grad._shape != param._shape:
-                    given = getattr(grad, "shape", type(grad).__name__)
-                    raise TypeError(
-                        f"a gradient must be a tensor in the shape of its parameter, {param.shape},"
-                        f" not {given}"
+                if grad._shape != param._shape:  # the parameter has new .data since
+                    raise ShapeError(
+                        f"a gradient must have the shape of its parameter, {param.shape}, "
+                        f"not {grad.shape}"
                     )
                 state = self.state[param]
                 counts = tuple([state[name] for name in counters])
