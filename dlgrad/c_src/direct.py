@@ -19,16 +19,20 @@ from dlgrad.runtime.device import Captured, Condition
 # In the order of `struct dg_python`.
 _FUNCTIONS = (
     "PyLong_AsLong", "PyLong_FromLong", "PyObject_GetAttr", "PyDict_GetItemWithError",
-    "PyObject_RichCompareBool", "PyWeakref_NewRef", "PyTuple_New", "PyTuple_SetItem", "Py_IncRef",
-    "Py_DecRef", "PyErr_Occurred", "PyErr_Clear", "PyErr_BadArgument", "PyEval_SaveThread",
-    "PyEval_RestoreThread",
+    "PyObject_RichCompareBool", "PyWeakref_NewRef", "PyTuple_New", "PyTuple_SetItem",
+    "PyList_GetItem", "PyList_SetItem", "Py_IncRef", "Py_DecRef", "PyErr_Occurred",
+    "PyErr_Clear", "PyErr_BadArgument", "PyEval_SaveThread", "PyEval_RestoreThread",
 )  # fmt: skip
 _OBJECTS = (None, NotImplemented, ())
 
 _TP_NEW = 65  # the number of the slot with the function that makes objects; CPython's typeslots.h
 _MOST_SLOTS = 32  # DG_MOST_SLOTS
+# Of small results the storages of some are kept by a captured function, to be used again when
+# nobody has them any more: with their nodes and memory they are most of what a result costs.
+_SPARES = 2  # DG_SPARES
+_MOST_SPARE_BYTES = 1 << 16
 _ATTRIBUTE, _ITEM, _SLOT = range(3)  # kinds of a `dg_condition`
-_CONSTANT, _MEMBER, _REFERENCE, _ADDRESS = range(4)  # kinds of a `dg_field`
+_ONE_FOR_ALL, _MEMBER, _REFERENCE, _ADDRESS = range(4)  # kinds of a `dg_field`
 
 
 def open_direct(library: ctypes.CDLL) -> Direct | None:
@@ -45,15 +49,22 @@ def open_direct(library: ctypes.CDLL) -> Direct | None:
 
 
 def _has_usual_objects() -> bool:
-    """Whether an object begins with a count and its type, and `id` is its address."""
+    """Whether an object begins with a count and its type, and `id` is its address.
+
+    A weak reference has the address of what it is for behind them.
+    """
 
     class Marked:
-        __slots__ = ("slot",)
+        __slots__ = ("slot", "__weakref__")
 
     size = ctypes.sizeof(ctypes.c_void_p)
     marked = Marked()
-    words = Marked.__basicsize__ // size
-    return size == 8 and words >= 3 and _words(marked, words)[1] == id(Marked)
+    reference = weakref.ref(marked)
+    return (
+        size == 8
+        and _words(marked, 2)[1] == id(Marked)
+        and _words(reference, 3)[1:] == [id(weakref.ref), id(marked)]
+    )
 
 
 def _words(value: object, count: int) -> list[int]:
@@ -96,7 +107,7 @@ class Direct:
         It answers NotImplemented where something is not as it was captured.  None where it
         would be more than C is prepared for.
         """
-        if len(captured.addresses) > _MOST_SLOTS:
+        if max(map(len, (captured.addresses, captured.arguments, captured.results))) > _MOST_SLOTS:
             return None
         kept: list[Any] = [*conditions, captured.sequence]
         tables: list[array[Any]] = []
@@ -113,6 +124,10 @@ class Direct:
             results += (tensor._storage.nbytes, slot, *map(id, types))
             results += (self._get_slot(cls, _TP_NEW) for cls in types)
             results += (laid_out([number for field in fields for number in field]), len(fields))
+            results += (_uses(fields, number) for number in range(len(types)))
+            is_small = 0 < tensor._storage.nbytes <= _MOST_SPARE_BYTES
+            kept.append([None] * _SPARES if is_small else None)
+            results += (id(kept[-1]), 0)
         arguments = [_argument(tensor, slot, kept) for tensor, slot in captured.arguments]
         header = [
             laid_out(_layout(captured.results[0][0])),
@@ -126,6 +141,11 @@ class Direct:
         ]  # fmt: skip
         at = laid_out(header)
         return self._function("dg_replay_method", at, (tuple(kept), tuple(tables)))
+
+
+def _uses(fields: list[tuple[int, int, int, int]], number: int) -> int:
+    """How many slots of others hold a member of a result."""
+    return sum(kind == _MEMBER and value == number for _, _, kind, value in fields)
 
 
 # What is where --------------------------------------------------------------------------------
@@ -180,6 +200,8 @@ def _layout(tensor: Any) -> Iterator[int]:
     ):
         yield from (_offsets(type(member))[name] for name in names)
     yield id(node.op)
+    yield id(weakref.ref)
+    yield 2 * 8
 
 
 def _condition(condition: Condition) -> tuple[int, ...]:
@@ -216,4 +238,4 @@ def _fields(tensor: Any, kept: list[Any]) -> Iterator[tuple[int, int, int, int]]
                 yield number, offset, _ADDRESS, 0
             else:
                 kept.append(value)
-                yield number, offset, _CONSTANT, id(value)
+                yield number, offset, _ONE_FOR_ALL, id(value)

@@ -30,7 +30,9 @@ static struct dg_python {
     int (*compare)(dg_object *, dg_object *, int operation);
     dg_object *(*reference)(dg_object *, dg_object *callback); /* new, a weak one */
     dg_object *(*tuple)(intptr_t length);                   /* new */
-    int (*set_in_tuple)(dg_object *tuple, intptr_t place, dg_object *item); /* keeps the item */
+    int (*set_in_tuple)(dg_object *tuple, intptr_t place, dg_object *item); /* takes the item */
+    dg_object *(*in_list)(dg_object *list, intptr_t place); /* not new */
+    int (*set_in_list)(dg_object *list, intptr_t place, dg_object *item);   /* takes the item */
     void (*keep)(dg_object *);
     void (*drop)(dg_object *);
     dg_object *(*error)(void);                              /* not new */
@@ -41,7 +43,10 @@ static struct dg_python {
     dg_object *none, *not_implemented, *no_arguments;
 } python;
 
-enum { DG_EQUAL = 2, DG_MOST_ARGUMENTS = 6, DG_MOST_SLOTS = 32, DG_MEMBERS = 4 };
+enum { DG_EQUAL = 2, DG_MOST_ARGUMENTS = 6, DG_MOST_SLOTS = 32 };
+enum { DG_MEMORY, DG_NODE, DG_STORAGE, DG_TENSOR, DG_MEMBERS }; /* what a tensor consists of */
+enum { DG_ONE_FOR_ALL, DG_MEMBER, DG_REFERENCE, DG_ADDRESS };   /* what is in a slot of these */
+enum { DG_SPARES = 2 };
 
 void dg_set_python(const struct dg_python *table) {
     python = *table;
@@ -80,7 +85,9 @@ struct dg_layout {
     int64_t storage_node, storage_shape;
     int64_t node_op, node_arg, node_device;
     int64_t memory_address;
-    dg_object *buffer; /* the op of a node that is memory */
+    dg_object *buffer;        /* the op of a node that is memory */
+    const void *reference;    /* the type of a weak reference, and where it has the object */
+    int64_t reference_object;
 };
 
 /* Something that must be the very object that it was: the attribute `name` of its owner (kind
@@ -102,28 +109,31 @@ struct dg_argument {
     int64_t slot;
 };
 
-/* What stands in a new result at `offset` of its member number `member`: an object that is the
-   same for all (kind 0), the member `value` (1), a weak reference to it (2), or the address of
-   the memory (3). */
+/* What stands in the slot at `offset` of a member of a new result: the object `value`, which is
+   the same for all; the member with the number `value`, or a weak reference to it; the address
+   of the memory. */
 struct dg_field {
     int64_t member, offset, kind, value;
 };
 
-/* A result: its memory, node, storage and tensor are new objects of these types, made by these
-   functions. */
+/* A result: its members are objects of these types, made by these functions.  `spares` is None or
+   a list of DG_SPARES storages of earlier results, of which one may be used again. */
 struct dg_result {
     int64_t nbytes, slot;
     const void *types[DG_MEMBERS];
     dg_object *(*make[DG_MEMBERS])(const void *type, dg_object *arguments, dg_object *names);
     const struct dg_field *fields;
     int64_t field_count;
+    int64_t uses[DG_MEMBERS]; /* how many slots of the others hold a member */
+    dg_object *spares;
+    int64_t oldest;           /* of the spares */
 };
 
 struct dg_replayed {
     const struct dg_layout *layout;
     const struct dg_condition *conditions;
     const struct dg_argument *arguments;
-    const struct dg_result *results;
+    struct dg_result *results;
     const void *const *addresses; /* of all slots; the replay fills in those of its own memory */
     const struct dg_record *records;
     int64_t condition_count, argument_count, result_count, slot_count, record_count, threads;
@@ -159,6 +169,10 @@ static int dg_holds(const struct dg_condition *condition) {
     return found == condition->value;
 }
 
+static inline void *dg_address_of(const struct dg_layout *at, const dg_object *memory) {
+    return (void *)python.to_integer(dg_in(memory, at->memory_address));
+}
+
 /* The memory of a tensor that is as it was captured; NULL for any other. */
 static dg_object *dg_memory_of(const struct dg_layout *at, const dg_object *tensor,
                                const struct dg_argument *expected) {
@@ -181,41 +195,111 @@ static dg_object *dg_memory_of(const struct dg_layout *at, const dg_object *tens
     return memory && memory->type == at->memory ? memory : NULL;
 }
 
-/* A new tensor over the memory at `address`; NULL, with Python's error, where Python has none. */
-static dg_object *dg_new_tensor(const struct dg_result *result, long address) {
+/* How many references to an object there are; from some version on flags are in the upper half. */
+static inline uint32_t dg_uses(const dg_object *object) {
+    return (uint32_t)object->references;
+}
+
+/* Whether a storage, kept here alone, and its members are as they were made, and nobody knows
+   them any more.  Writes the members. */
+static int dg_is_spare(const struct dg_layout *at, const struct dg_result *result,
+                       dg_object *storage, dg_object **members) {
+    if (storage == python.none || dg_uses(storage) != 1)
+        return 0;
+    members[DG_STORAGE] = storage;
+    members[DG_NODE] = dg_in(storage, at->storage_node);
+    if (!members[DG_NODE] || members[DG_NODE]->type != at->node)
+        return 0;
+    members[DG_MEMORY] = dg_in(members[DG_NODE], at->node_arg);
+    if (!members[DG_MEMORY] || members[DG_MEMORY]->type != at->memory ||
+        dg_uses(members[DG_NODE]) != result->uses[DG_NODE] ||
+        dg_uses(members[DG_MEMORY]) != result->uses[DG_MEMORY])
+        return 0;
+    for (int64_t i = 0; i < result->field_count; i++) {
+        const struct dg_field *field = &result->fields[i];
+        if (field->member == DG_TENSOR)
+            continue;
+        const dg_object *found = dg_in(members[field->member], field->offset);
+        if (field->kind == DG_ONE_FOR_ALL && found != (const void *)(intptr_t)field->value)
+            return 0;
+        if (field->kind == DG_MEMBER && found != members[field->value])
+            return 0;
+        if (field->kind == DG_REFERENCE &&
+            (found == NULL || found->type != at->reference || dg_uses(found) != 1 ||
+             dg_in(found, at->reference_object) != members[field->value]))
+            return 0;
+    }
+    return 1;
+}
+
+/* A storage of an earlier result that may be used again, new; NULL if there is none.  While it
+   is held no other thread finds it. */
+static dg_object *dg_spare(const struct dg_layout *at, const struct dg_result *result) {
+    dg_object *members[DG_MEMBERS];
+    if (result->spares == python.none)
+        return NULL;
+    for (int i = 0; i < DG_SPARES; i++) {
+        dg_object *storage = python.in_list(result->spares, i);
+        if (dg_is_spare(at, result, storage, members)) {
+            python.keep(storage);
+            return storage;
+        }
+    }
+    return NULL;
+}
+
+/* A new tensor, over a spare storage that goes with it or over the memory at `address`; NULL,
+   with Python's error, where Python has no memory. */
+static dg_object *dg_new_tensor(const struct dg_layout *at, struct dg_result *result,
+                                dg_object *spare, long address) {
     dg_object *members[DG_MEMBERS] = {NULL};
-    int failed = 0;
-    for (int i = 0; i < DG_MEMBERS && !failed; i++) {
+    int first = spare ? DG_TENSOR : DG_MEMORY, failed = 0;
+    if (spare) {
+        members[DG_STORAGE] = spare;
+        python.keep(members[DG_NODE] = dg_in(spare, at->storage_node));
+        python.keep(members[DG_MEMORY] = dg_in(members[DG_NODE], at->node_arg));
+    }
+    for (int i = first; i < DG_MEMBERS && !failed; i++) {
         members[i] = result->make[i](result->types[i], python.no_arguments, NULL);
         failed = !members[i];
     }
     for (int64_t i = 0; i < result->field_count && !failed; i++) {
         const struct dg_field *field = &result->fields[i];
         dg_object *value = NULL;
-        if (field->kind == 0)
+        if (field->member < first)
+            continue;
+        if (field->kind == DG_ONE_FOR_ALL)
             python.keep(value = (dg_object *)(intptr_t)field->value);
-        else if (field->kind == 1)
+        else if (field->kind == DG_MEMBER)
             python.keep(value = members[field->value]);
-        else if (field->kind == 2)
+        else if (field->kind == DG_REFERENCE)
             value = python.reference(members[field->value], NULL);
         else
             value = python.from_integer(address);
         *(dg_object **)((char *)members[field->member] + field->offset) = value;
         failed = !value;
     }
-    for (int i = 0; i < DG_MEMBERS - 1; i++) /* the tensor holds the others */
+    if (!spare && !failed && result->spares != python.none) {
+        python.keep(members[DG_STORAGE]);
+        python.set_in_list(result->spares, result->oldest, members[DG_STORAGE]);
+        result->oldest = (result->oldest + 1) % DG_SPARES;
+    }
+    for (int i = 0; i < DG_TENSOR; i++) /* the tensor holds the others */
         if (members[i])
             python.drop(members[i]);
-    if (failed && members[DG_MEMBERS - 1])
-        python.drop(members[DG_MEMBERS - 1]);
-    return failed ? NULL : members[DG_MEMBERS - 1];
+    if (failed && members[DG_TENSOR])
+        python.drop(members[DG_TENSOR]);
+    return failed ? NULL : members[DG_TENSOR];
 }
 
-/* Allocates the results and runs the launches; returns whether there was memory for both. */
-static int dg_run_replay(const struct dg_replayed *replay, void **slots) {
+/* Allocates the results that have no spare storage and runs the launches; returns whether there
+   was memory for both. */
+static int dg_run_replay(const struct dg_replayed *replay, dg_object *const *spares, void **slots) {
     int64_t done = 0;
     for (; done < replay->result_count; done++) {
         const struct dg_result *result = &replay->results[done];
+        if (spares[done])
+            continue;
         void *block = result->nbytes ? dg_allocate(result->nbytes) : NULL;
         if (result->nbytes && !block)
             break;
@@ -225,7 +309,8 @@ static int dg_run_replay(const struct dg_replayed *replay, void **slots) {
         dg_run(replay->records, replay->record_count, slots, NULL, replay->threads, NULL) == 0)
         return 1;
     while (done-- > 0)
-        dg_free(slots[replay->results[done].slot], replay->results[done].nbytes);
+        if (!spares[done])
+            dg_free(slots[replay->results[done].slot], replay->results[done].nbytes);
     return 0;
 }
 
@@ -233,8 +318,9 @@ static int dg_run_replay(const struct dg_replayed *replay, void **slots) {
    or there is no memory, NotImplemented: then Python finds out and says what. */
 static dg_object *dg_replay(dg_object *self, dg_object *const *given, intptr_t count) {
     const struct dg_replayed *replay = (const void *)(intptr_t)python.to_integer(self);
+    const struct dg_layout *at = replay->layout;
     void *slots[DG_MOST_SLOTS];
-    dg_object *held[DG_MOST_SLOTS];
+    dg_object *held[DG_MOST_SLOTS], *spares[DG_MOST_SLOTS];
     int fits = !atomic_load(&dg_closed) && count == replay->argument_count;
     for (int64_t i = 0; i < replay->condition_count && fits; i++)
         fits = dg_holds(&replay->conditions[i]);
@@ -242,18 +328,27 @@ static dg_object *dg_replay(dg_object *self, dg_object *const *given, intptr_t c
     int64_t holding = 0;
     for (; holding < count && fits; holding++) {
         const struct dg_argument *expected = &replay->arguments[holding];
-        dg_object *memory = dg_memory_of(replay->layout, given[holding], expected);
+        dg_object *memory = dg_memory_of(at, given[holding], expected);
         fits = memory != NULL;
         if (!fits)
             break;
         python.keep(held[holding] = memory); /* while the lock is away */
-        slots[expected->slot] =
-            (void *)(intptr_t)python.to_integer(dg_in(memory, replay->layout->memory_address));
+        slots[expected->slot] = dg_address_of(at, memory);
+    }
+    for (int64_t i = 0; i < replay->result_count && fits; i++) {
+        const struct dg_result *result = &replay->results[i];
+        spares[i] = dg_spare(at, result);
+        if (spares[i])
+            slots[result->slot] = dg_address_of(at, dg_in(dg_in(spares[i], at->storage_node),
+                                                          at->node_arg));
     }
     if (fits) {
         void *thread = python.release_lock();
-        fits = dg_run_replay(replay, slots);
+        fits = dg_run_replay(replay, spares, slots);
         python.take_lock(thread);
+        for (int64_t i = 0; i < replay->result_count && !fits; i++)
+            if (spares[i])
+                python.drop(spares[i]);
     }
     while (holding-- > 0)
         python.drop(held[holding]);
@@ -262,21 +357,22 @@ static dg_object *dg_replay(dg_object *self, dg_object *const *given, intptr_t c
         return python.not_implemented;
     }
     dg_object *results = replay->is_tuple ? python.tuple(replay->result_count) : NULL;
-    dg_object *only = NULL;
+    dg_object *result = NULL;
     int failed = replay->is_tuple && !results;
     for (int64_t i = 0; i < replay->result_count; i++) {
-        const struct dg_result *result = &replay->results[i];
-        void *block = slots[result->slot];
-        only = failed ? NULL : dg_new_tensor(result, (long)block);
-        failed = !only;
-        if (!failed && results)
-            python.set_in_tuple(results, i, only);
+        struct dg_result *made = &replay->results[i];
+        if (!failed) {
+            result = dg_new_tensor(at, made, spares[i], (long)slots[made->slot]);
+            failed = !result;
+            if (results && !failed)
+                python.set_in_tuple(results, i, result);
+        } else if (spares[i]) {
+            python.drop(spares[i]);
+        }
     }
-    if (failed && results) {
+    if (failed && results)
         python.drop(results);
-        results = NULL;
-    }
-    return results ? results : only;
+    return failed ? NULL : results ? results : result;
 }
 
 /* What makes a built-in function for Python, see PyMethodDef. */
