@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlgrad.errors import DeviceError
+from dlgrad.helpers import ForkSafeLock
 from dlgrad.runtime.timeline import span
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ BACKENDS = {
 }
 
 _opened: dict[str, Backend] = {}
-_lock = threading.RLock()
+_lock = ForkSafeLock()
 
 
 def canonical_device(device: Any) -> str:
@@ -246,7 +247,7 @@ def get_backend(device: str) -> Backend:
     """
     backend = _opened.get(device)
     if backend is None:
-        with _lock:
+        with _lock.held:
             backend = _opened.get(device)
             if backend is None:
                 kind, _, index = device.partition(":")
