@@ -221,6 +221,97 @@ def test_products_of_narrow_matrices(m, k, n):
     assert wide[0].tolist() == expected
 
 
+# Sums of columns, and products with vectors ----------------------------------------------------
+
+
+def whole_numbers(*shape):
+    """Small whole numbers, so that sums are exact in any order."""
+    return (dlgrad.arange(math.prod(shape)) * 7 % 11 - 5).float().reshape(shape).realize()
+
+
+def test_sums_of_columns_take_several_rows_at_a_time():
+    for rows in range(17, 26):
+        x = whole_numbers(rows, 70)
+        with recorded() as seen:
+            total, highest = x.sum(0).realize(), x.amax(0).realize()
+        texts = [source(launch) for launch in seen.launches]
+        assert ["first_r" in text for text in texts] == [True, False]
+        columns = list(zip(*x.tolist(), strict=True))
+        assert total.tolist() == [sum(column) for column in columns]
+        assert highest.tolist() == [max(column) for column in columns]
+        mean = [sum(column) / rows for column in columns]
+        expected = [
+            sum((value - middle) ** 2 for value in column) / (rows - 1)
+            for column, middle in zip(columns, mean, strict=True)
+        ]
+        assert x.var(0).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ((1, 70), (70, 90)),
+        ((90, 70), (70, 1)),
+        ((70,), (70, 90)),
+        ((90, 70), (70,)),
+        ((3, 1, 70), (3, 70, 20)),
+        ((70,), (70,)),
+        ((1, 1), (1, 90)),
+    ],
+)
+def test_a_product_with_a_vector_is_a_sum(left, right):
+    a, b = whole_numbers(*left), whole_numbers(*right)
+    turned = b if b.ndim == 1 else b.mT.contiguous().realize().mT
+    with recorded() as seen:
+        results = [(a @ b).realize(), (a @ turned).realize()]
+    assert not any(launch.program.name.startswith("matmul") for launch in seen.launches)
+    expected = [
+        sum(x * y for x, y in zip(row, column, strict=True))
+        for rows, others in zip(matrices(a, (1, -1)), matrices(b, (-1, 1)), strict=True)
+        for row in rows
+        for column in zip(*others, strict=True)
+    ]
+    for result in results:
+        assert result.flatten().tolist() == expected
+
+
+def matrices(x, shape):
+    """The numbers of one or several matrices; a vector becomes one of `shape`."""
+    x = x.reshape(shape) if x.ndim == 1 else x
+    return x.tolist() if x.ndim == 3 else [x.tolist()]
+
+
+def test_a_product_with_a_vector_over_nothing():
+    assert (dlgrad.ones(1, 0) @ dlgrad.ones(0, 5)).tolist() == [[0.0] * 5]
+    assert (dlgrad.ones(5, 0) @ dlgrad.ones(0)).tolist() == [0.0] * 5
+
+
+def test_what_stays_a_matmul():
+    wide = whole_numbers(2, 70)
+    with recorded() as seen:
+        (wide @ whole_numbers(70, 90)).realize()
+        (wide[:1].bfloat16() @ whole_numbers(70, 90).bfloat16()).realize()
+    assert sum(launch.program.name.startswith("matmul") for launch in seen.launches) == 2
+
+
+def test_products_with_vectors_do_not_depend_on_threads():
+    matrix = (counting((600, 1024)) * 0.37).sin().realize()
+    row = (counting((1024,)) * 0.61).cos().realize()
+    results = []
+    for threads in (1, 2, 3):
+        with config.NUM_THREADS(threads):
+            results.append([(matrix @ row).tolist(), (row @ matrix.T.contiguous()).tolist()])
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_product_with_a_vector_fuses_with_what_is_around_it():
+    x, weight, bias = whole_numbers(90, 70), whole_numbers(70), whole_numbers(90)
+    with recorded() as seen:
+        y = ((x * 2) @ weight + bias).relu().realize()
+    assert len(seen.launches) == 1
+    assert y.tolist() == ((x @ weight) * 2 + bias).relu().tolist()
+
+
 # Results past the caches ------------------------------------------------------------------------
 
 
@@ -244,6 +335,33 @@ def test_large_transposes_go_past_the_caches(shape, dtype, monkeypatch):
     assert turned.tolist() == expected
     assert total.tolist() == y.tolist() == [[n + 1 for n in line] for line in expected]
     assert doubled.tolist() == (dlgrad.tensor(expected, dtype=x.dtype) * 2).tolist()
+    engine.clear_plans()
+
+
+@pytest.mark.parametrize(
+    ("shape", "order", "dtype", "follows"),
+    [
+        ((80, 275), (1, 0), "float32", True),
+        ((80, 3, 96), (2, 1, 0), "float32", True),
+        ((72, 150), (1, 0), "float64", True),
+        ((275, 80), (1, 0), "float32", False),  # what is read are short lines
+        ((70, 275), (1, 0), "float32", False),  # the tiles of the result share lines of cache
+    ],
+)
+def test_streamed_tiles_follow_long_lines_that_are_read(shape, order, dtype, follows, monkeypatch):
+    monkeypatch.setattr(lower_tiles, "MOST_BYTES", 0)
+    engine.clear_plans()
+    x, expected = counting(shape).to(getattr(dlgrad, dtype)).realize(), permuted(shape, order)
+    with recorded() as seen:
+        turned = x.permute(*order).contiguous().realize()
+        more = (x.permute(*order) + 1).realize()
+    copy, sum_ = (source(launch) for launch in seen.launches)
+    for text in (copy, sum_):
+        assert ("for (int64_t tile_i = first; tile_i < last" in text) == follows
+        assert "dg_stream(" in text
+    assert "out_block" in sum_ and "out_block" not in copy
+    assert turned.flatten().tolist() == expected
+    assert more.flatten().tolist() == [place + 1 for place in expected]
     engine.clear_plans()
 
 

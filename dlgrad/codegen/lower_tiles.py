@@ -37,6 +37,10 @@ from dlgrad.lazy.shape import View
 SIDE = 16  # places of a tile along each of its two dimensions: a line of cache of float32
 FEWEST_PLACES = 64  # along each, for tiles to be worth it
 MOST_BYTES = 16 << 20  # of memory that is moved, for results that are left in the caches
+CACHE_LINE = 64  # bytes
+# Where the lines that are read begin within so many bytes of each other, the processor foresees
+# the next when one goes down them; where they are longer, it does when one goes along them.
+SHORT_LINE = 1024
 
 
 def crossed_axis(space: LoopSpace) -> Axis | None:
@@ -99,17 +103,41 @@ class TileKernel(LoopSpace):
         for node in self.group.stores:
             self.inner.body.append(self.store(node))
         body += self.tile_loops(crossed, last, tuple(self.inner.body))
-        call = self.finish(self.wrap(body), self.parallel_work())
-        results = [parameter for parameter in self.parameters if parameter.is_output]
-        if (
-            call.bytes_moved > MOST_BYTES
-            and all(parameter.dtype.itemsize >= 4 for parameter in results)
-            and not any(self.parameters[buffer].is_output for buffer in buffers_read(body))
-        ):
+        streams = self.can_stream(body)
+        follows_reads = streams and self.reads_long_lines() and self.stores_whole_lines()
+        call = self.finish(self.wrap(body, follows_reads), self.parallel_work())
+        if streams:
             assert isinstance(call.kernel, Kernel)
             kernel = replace(call.kernel, name=f"{call.kernel.name}_streamed", stream=SIDE)
             return replace(call, kernel=kernel)
         return call
+
+    def can_stream(self, body: Sequence[Stmt]) -> bool:
+        """Whether the results are worth writing past the caches, and may be."""
+        results = [parameter for parameter in self.parameters if parameter.is_output]
+        return (
+            self.bytes_moved() > MOST_BYTES
+            and all(parameter.dtype.itemsize >= 4 for parameter in results)
+            and not any(self.parameters[buffer].is_output for buffer in buffers_read(body))
+        )
+
+    def reads_long_lines(self) -> bool:
+        """Whether what is read crosswise lies in lines that are long enough to be followed."""
+        last = self.axes[-1]
+        return all(
+            abs(self.stride(access, last)) * access.dtype.itemsize > SHORT_LINE
+            for access in self.accesses.values()
+            if is_crosswise(self, access, self.crossed)
+        )
+
+    def stores_whole_lines(self) -> bool:
+        """Whether the tiles of the results have no line of cache in common."""
+        stored = [self.store_access(node) for node in self.group.stores]
+        return all(
+            stride * access.dtype.itemsize % CACHE_LINE == 0
+            for access in stored
+            for stride in (access.offset, *(self.stride(access, axis) for axis in self.axes[:-1]))
+        )
 
     def is_written(self, access: Access) -> bool:
         return self.parameters[self.parameter(access.memory)].is_output
@@ -146,16 +174,20 @@ class TileKernel(LoopSpace):
         loop = Loop(inner.name, self.extent(inner), LoopKind.LANES, body, inner.tile)
         return [Loop(outer.name, self.extent(outer), LoopKind.SERIAL, (loop,), outer.tile)]
 
-    def wrap(self, body: list[Stmt]) -> tuple[Stmt, ...]:
-        """The loops over tiles and over the other dimensions, shared out to threads."""
+    def wrap(self, body: list[Stmt], follows_reads: bool) -> tuple[Stmt, ...]:
+        """The loops over tiles and over the other dimensions, shared out to threads.
+
+        One tile follows another along the results, or else along what is read crosswise.
+        """
+        axes = self.axes
+        if follows_reads:
+            axes = [axis for axis in axes if axis.tile is None] + [axes[-1], self.crossed]
         result = tuple(body)
-        for axis in reversed(self.axes):
+        for axis in reversed(axes):
             if axis.tile is None:
                 result = (Loop(axis.name, self.extent(axis), LoopKind.PARALLEL, result),)
             else:
-                name, length = axis.tile
-                extent = self.size(f"size_{name}", -(-axis.size // length))
-                result = (Loop(name, extent, LoopKind.PARALLEL, result),)
+                result = (self.tile_loop(axis, result),)
         return result
 
     def parallel_work(self) -> int:

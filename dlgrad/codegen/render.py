@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Container, Sequence
+from dataclasses import replace
 
 from dlgrad.codegen.dialect import Dialect as Dialect
 from dlgrad.codegen.helper_source import literal, shared_helper, value_type
@@ -22,21 +23,24 @@ from dlgrad.codegen.kernel import (
     Index,
     Kernel,
     Load,
+    Local,
     Loop,
     LoopKind,
     Parameter,
     Size,
     Stmt,
     Store,
+    lane_terms,
     parallel_nest,
 )
+from dlgrad.codegen.loop_forms import is_vector_loop
 from dlgrad.codegen.writer import (
     Expressions,
     Place,
     Statements,
     element_type,
     index_text,
-    is_vector_loop,
+    without,
 )
 from dlgrad.dtype import FLOAT, DType
 from dlgrad.lazy.ops import ReduceOps, reduce_identity
@@ -252,21 +256,31 @@ class _KernelWriter(Statements):
     def stream_line(self, loop: Loop) -> None:
         """A line of a tile: computed into blocks, which go past the caches."""
         count = self.limit(loop)
-        kinds = self.result_blocks()
-        self.vector_line()
-        self.streaming = loop.axis
-        self.counted_loop(loop, "0", count)
-        self.streaming = ""
+        kept = {stmt: self.kept_line(stmt, loop.axis) for stmt in loop.body}
+        if not all(kept.values()):
+            self.result_blocks()
+            self.vector_line()
+            self.streaming = loop.axis
+            self.counted_loop(replace(loop, body=tuple(s for s in kept if not kept[s])), "0", count)
+            self.streaming = ""
         for stmt in loop.body:
             if isinstance(stmt, Store):
-                name = self.parameters[stmt.buffer].name
+                parameter = self.parameters[stmt.buffer]
                 assert stmt.index is not None
-                start = Index(
-                    tuple(term for term in stmt.index.terms if term[0] != loop.axis),
-                    stmt.index.offset,
-                )
-                to, block, kind = f"&{name}[{index_text(start)}]", f"{name}_block", kinds[name]
+                to = f"&{parameter.name}[{index_text(without(stmt.index, loop.axis))}]"
+                block = kept[stmt] or f"{parameter.name}_block"
+                kind = element_type(parameter.dtype, self.dialect)
                 self.line(self.dialect.stream.format(to=to, block=block, count=count, type=kind))
+
+    def kept_line(self, stmt: Stmt, axis: str) -> str:
+        """Where what a statement stores along `axis` lies already, or an empty text."""
+        if not isinstance(stmt, Store) or not isinstance(stmt.value, Local):
+            return ""
+        value = stmt.value
+        places = Index(lane_terms(value.lane))
+        if (axis, 1) not in places.terms or value.dtype is not self.parameters[stmt.buffer].dtype:
+            return ""
+        return f"&{self.expressions.name(value.name)}[{index_text(without(places, axis))}]"
 
     def axes(self, place: str) -> list[tuple[str, str]]:
         """Each axis of the nest with its value at a flattened place, outermost first."""

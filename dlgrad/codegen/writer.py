@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from dlgrad.codegen.dialect import Dialect
 from dlgrad.codegen.helper_source import literal, shared_helper, short_name, value_type
@@ -30,8 +31,8 @@ from dlgrad.codegen.kernel import (
     Scalar,
     Stmt,
     Store,
-    lane_terms,
 )
+from dlgrad.codegen.loop_forms import column_sums, is_vector_loop, stores_along, turned_tile
 from dlgrad.dtype import BOOL, FLOAT, DType, float32, int32, int64, uint8, uint32, uint64
 from dlgrad.errors import DTypeError
 from dlgrad.lazy.ops import COMBINE, ElementwiseOps, ReduceOps
@@ -58,7 +59,7 @@ _BINARY: dict[ElementwiseOps, tuple[str, int]] = {
 }
 _LOGIC = {E.MAXIMUM: E.OR, E.MINIMUM: E.AND}  # what they are on bool
 _SHORT_LOOP = 8  # a reduction of so few, by a fixed number, is not worth vector lanes
-_UNROLLED = 32  # as many, inside, leave the lanes to the loop outside
+_ROWS_AT_ONCE = 4  # that are added to sums while these are in registers
 _WIDTH = 100  # columns of a line
 _REDUCTION_SYMBOL = {
     ReduceOps.SUM: "+",
@@ -73,6 +74,11 @@ _CPP_WORDS = ("and", "or", "xor", "not")  # operators of C++ that are also names
 def index_text(index: Index) -> str:
     """An affine index as an expression."""
     return _index(index)[0]
+
+
+def without(index: Index, *axes: str) -> Index:
+    """An index at the beginning of these axes."""
+    return Index(tuple(term for term in index.terms if term[0] not in axes), index.offset)
 
 
 def _index(index: Index) -> Text:
@@ -289,8 +295,18 @@ class Statements:
         )  # fmt: skip
 
     def block(self, body: Sequence[Stmt]) -> None:
-        for stmt in body:
-            self.statement(stmt)
+        for stmt, after in zip(body, (*body[1:], None), strict=True):
+            if isinstance(stmt, Accumulator) and self.is_filled(stmt, after):
+                self.array(stmt)
+            else:
+                self.statement(stmt)
+
+    def is_filled(self, stmt: Accumulator, after: Stmt | None) -> bool:
+        """Whether the next statement fills a block, so that it needs no start value."""
+        if not isinstance(after, Loop):
+            return False
+        turned = turned_tile(after, self.dialect.turned_side)
+        return turned is not None and turned[1].name == stmt.name
 
     def statement(self, stmt: Stmt) -> None:
         if isinstance(stmt, Let):
@@ -346,9 +362,14 @@ class Statements:
         if stmt.lanes == 1:
             self.line(f"{kind} {name} = {initial};")
             return
-        self.line(f"{kind} {name}[{stmt.lanes}];")
+        self.array(stmt)
         self.line(f"for ({self.dialect.index} lane = 0; lane < {stmt.lanes}; lane++)")
         self.line(f"    {name}[lane] = {initial};")
+
+    def array(self, stmt: Accumulator) -> None:
+        """A variable with lanes, still without values."""
+        kind = value_type(stmt.dtype, self.dialect)
+        self.line(f"{kind} {self.expressions.name(stmt.name)}[{stmt.lanes}];")
 
     def accumulate(self, stmt: Accumulate) -> None:
         name = _at_lane(self.expressions.name(stmt.name), stmt.lane)
@@ -392,19 +413,36 @@ class Statements:
             self.reduction_loop(stmt, reduced)
             return
         limit = self.limit(stmt)
+        start = "0"
+        lanes = column_sums(stmt) if self.dialect.simd else None
+        if lanes is not None:
+            start = f"{limit} / {_ROWS_AT_ONCE} * {_ROWS_AT_ONCE}"
+            self.rows_at_once(stmt, lanes, start)
         if is_vector_loop(stmt):
             self.vector_line()
-        self.counted_loop(stmt, "0", limit)
+        self.counted_loop(stmt, start, limit)
+
+    def rows_at_once(self, rows: Loop, lanes: Loop, limit: str) -> None:
+        """Sums of columns that take several rows at a time, each sum one after the other."""
+        index, row, column = self.dialect.index, rows.axis, lanes.axis
+        first, columns = f"first_{row}", self.limit(lanes)
+        self.line(f"for ({index} {first} = 0; {first} < {limit}; {first} += {_ROWS_AT_ONCE}) {{")
+        self.depth += 1
+        self.vector_line()
+        self.line(f"for ({index} {column} = 0; {column} < {columns}; {column}++) {{")
+        self.depth += 1
+        self.counted_loop(replace(rows, body=lanes.body), first, f"{first} + {_ROWS_AT_ONCE}")
+        self.depth -= 1
+        self.line("}")
+        self.depth -= 1
+        self.line("}")
 
     def turn(self, outer: Loop, inner: Loop, fill: Assign, load: Load) -> None:
         """The same as the loops `outer` and `inner`, by one call."""
         columns, rows = self.limit(outer), self.limit(inner)
         assert load.index is not None
         strides = dict(load.index.terms)
-        axes = (outer.axis, inner.axis)
-        start = Index(
-            tuple(term for term in load.index.terms if term[0] not in axes), load.index.offset
-        )
+        start = without(load.index, outer.axis, inner.axis)
         self.line(
             self.dialect.turn.format(
                 block=self.expressions.name(fill.name),
@@ -458,7 +496,7 @@ class Statements:
         for inner in stmt.body:
             if isinstance(inner, Accumulate) and inner.lane is None:
                 found[self.expressions.name(inner.name)] = (inner.op, inner.value.dtype)
-            elif not isinstance(inner, Let) and not _stores_along(inner, stmt.axis):
+            elif not isinstance(inner, Let) and not stores_along(inner, stmt.axis):
                 return {}
         values = [stmt.value for stmt in stmt.body if isinstance(stmt, (Let, Accumulate, Store))]
         read = {self.expressions.name(name) for value in values for name in _locals(value)}
@@ -500,57 +538,6 @@ class Statements:
 def _key_type(dtype: DType) -> DType:
     """bool as a byte, floats as the integer that orders alike."""
     return {1: uint8, 4: int32, 8: int64}[dtype.itemsize]
-
-
-def _stores_along(stmt: Stmt, axis: str) -> bool:
-    """Whether a statement stores to another place in every iteration of a loop."""
-    if not isinstance(stmt, Store) or stmt.index is None:
-        return False
-    return any(name == axis for name, _ in stmt.index.terms)
-
-
-def turned_tile(outer: Loop, side: int) -> tuple[Loop, Assign, Load] | None:
-    """The parts of a nest that fills a block of `side` x `side` by reading across its rows.
-
-    The inner loop, which goes along memory, what it assigns, and what that loads; None for
-    another nest, and for elements that are not of four bytes.
-    """
-    inner = outer.body[0]
-    if not side or len(outer.body) != 1 or not isinstance(inner, Loop) or len(inner.body) != 1:
-        return None
-    fill = inner.body[0]
-    if not isinstance(fill, Assign) or not isinstance(fill.value, Load):
-        return None
-    load = fill.value
-    if load.index is None or load.dtype.itemsize != 4:
-        return None
-    if any(loop.tile is None or loop.tile[1] != side for loop in (outer, inner)):
-        return None
-    strides = dict(load.index.terms)
-    places = ((inner.axis, side), (outer.axis, 1))
-    if strides.get(inner.axis) != 1 or outer.axis not in strides:
-        return None
-    return (inner, fill, load) if lane_terms(fill.lane) == places else None
-
-
-def is_vector_loop(stmt: Loop) -> bool:
-    """Whether vector lanes fit the iterations of this loop: what is inside is short and fixed."""
-    if stmt.kind not in (LoopKind.PARALLEL, LoopKind.LANES):
-        return False
-    return _unrolled_length(stmt.body) <= _UNROLLED
-
-
-def _unrolled_length(body: Sequence[Stmt]) -> int:
-    """How often the innermost statements run in one iteration; huge if that is not fixed."""
-    length = 1
-    for stmt in body:
-        if isinstance(stmt, Accumulator) and stmt.lanes > 1:
-            return _UNROLLED + 1
-        if isinstance(stmt, Loop):
-            if isinstance(stmt.extent, str) or stmt.tile is not None:
-                return _UNROLLED + 1
-            length = max(length, stmt.extent * _unrolled_length(stmt.body))
-    return length
 
 
 def _locals(expr: Expr) -> list[str]:

@@ -5,6 +5,7 @@ Floor 2.  In: nodes in topological order and the roots.  Out: new roots in which
 - copies of values that are computed anyway, casts to the same dtype and x * 1 are gone,
 - a view of element-wise work became element-wise work on views, wherever strides can say it,
   so that the work fuses with what reads the view,
+- a product of a matrix and a vector is a sum of products, whose loops fuse with what is around it,
 - a view stands only on memory or on a computed value, never on another view,
 - every root is computed (a root that is a view or a constant becomes a copy).
 """
@@ -14,8 +15,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from dlgrad.dtype import float32, float64
 from dlgrad.lazy import graph
-from dlgrad.lazy.graph import Node
+from dlgrad.lazy.graph import Contraction, Node
+from dlgrad.lazy.group import squeeze
 from dlgrad.lazy.ops import (
     OPS,
     BufferOps,
@@ -27,7 +30,7 @@ from dlgrad.lazy.ops import (
     is_elementwise,
     reads_memory,
 )
-from dlgrad.lazy.shape import View
+from dlgrad.lazy.shape import View, contiguous_strides
 
 # A value is cheap to compute again for each of its readers up to this many operations.
 CHEAP = 4
@@ -53,6 +56,25 @@ def is_computed(node: Node) -> bool:
         BufferOps.IOTA,
         BufferOps.EMPTY,
         MovementOps.VIEW,
+    )
+
+
+def is_product_with_vector(node: Node) -> bool:
+    """Whether a matmul uses each element of its matrix once only, so that packing gains nothing.
+
+    A window of a convolution, which has several dimensions to sum over, is left to the matmul,
+    as are 16-bit floats, which it has pairs for, and GPUs, where this was not measured.
+    """
+    dims: Contraction = node.arg
+    a, b = node.src
+    rows = squeeze(a.shape[dims.batch : dims.batch + dims.m])
+    columns = squeeze(b.shape[dims.batch + dims.k :])
+    summed = squeeze(a.shape[dims.batch + dims.m :])
+    return (
+        node.device == "cpu"
+        and node.dtype in (float32, float64)
+        and (not rows or not columns)
+        and max(len(rows), len(columns), len(summed)) <= 1
     )
 
 
@@ -104,6 +126,8 @@ class Simplifier:
         if isinstance(op, ReduceOps):
             dims = tuple(dim for dim in node.arg if src[0].shape[dim] != 1)
             return self.unique(graph.reduce(op, src[0], dims))
+        if op is MatrixOps.MATMUL and is_product_with_vector(node):
+            return self.sum_of_products(node, *src)
         if op is MatrixOps.MATMUL:
             src = tuple(self.operand(source) for source in src)
         if op is IndexOps.GATHER:
@@ -120,6 +144,21 @@ class Simplifier:
         """A matmul reads memory: a counter becomes memory first."""
         base = source.src[0] if source.op is MovementOps.VIEW else source
         return self.unique(graph.copy(source)) if base.op is BufferOps.IOTA else source
+
+    def sum_of_products(self, node: Node, a: Node, b: Node) -> Node:
+        """A matmul as element-wise work over batch, m, n and k, summed over k."""
+        dims: Contraction = node.arg
+        batch, batch_m = dims.batch, dims.batch + dims.m
+        full = (*a.shape[:batch_m], *b.shape[batch + dims.k :], *a.shape[batch_m:])
+        a_steps, b_steps = contiguous_strides(a.shape), contiguous_strides(b.shape)
+        a_steps = (*a_steps[:batch_m], *(0,) * dims.n, *a_steps[batch_m:])
+        b_columns, b_rows = b_steps[batch + dims.k :], b_steps[batch : batch + dims.k]
+        b_steps = (*b_steps[:batch], *(0,) * dims.m, *b_columns, *b_rows)
+        factors = self.view(a, View(full, a_steps)), self.view(b, View(full, b_steps))
+        product = self.unique(graph.elementwise(ElementwiseOps.MUL, *factors))
+        over = tuple(dim for dim in range(len(full) - dims.k, len(full)) if full[dim] != 1)
+        total = self.unique(graph.reduce(ReduceOps.SUM, product, over))
+        return self.view(total, View.contiguous(node.shape))
 
     def memory(self, source: Node) -> Node:
         """Something that can be read at any place."""

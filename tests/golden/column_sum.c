@@ -19,14 +19,21 @@ void column_sum_example(void *const *buffers, const int64_t *sizes, const double
         float sum[16];
         for (int64_t lane = 0; lane < 16; lane++)
             sum[lane] = 0.0f;
-        for (int64_t r = 0; r < rows; r++) {
-            const int64_t j_end = dg_min(16, columns - tile * 16);
+        const int64_t j_end = dg_min(16, columns - tile * 16);
+        for (int64_t first_r = 0; first_r < rows / 4 * 4; first_r += 4) {
+            #pragma omp simd
+            for (int64_t j = 0; j < j_end; j++) {
+                for (int64_t r = first_r; r < first_r + 4; r++) {
+                    sum[j] += x[r * columns + tile * 16 + j];
+                }
+            }
+        }
+        for (int64_t r = rows / 4 * 4; r < rows; r++) {
             #pragma omp simd
             for (int64_t j = 0; j < j_end; j++) {
                 sum[j] += x[r * columns + tile * 16 + j];
             }
         }
-        const int64_t j_end = dg_min(16, columns - tile * 16);
         #pragma omp simd
         for (int64_t j = 0; j < j_end; j++) {
             out[tile * 16 + j] = sum[j];
