@@ -133,6 +133,14 @@ def test_a_size_of_one_meets_the_sum_over_the_other() -> None:
     assert (out.dtype, out.tolist()) == (dlgrad.int8, [[18]])
 
 
+@pytest.mark.parametrize("half", [2, 4, 8, 16])
+def test_columns_of_turned_memory_under_few_rows(half: int) -> None:
+    """Every second element, twice: from the first to the last it is as far as in a row."""
+    x, y = numbers(2, 40), numbers(40, half, 2, seed=1).permute(0, 2, 1)
+    found = dlgrad.tensordot(x, y, dims=1)
+    assert found.tolist() == (x @ y.reshape(40, -1)).reshape(2, 2, half).tolist()
+
+
 def test_sums_of_products() -> None:
     x, y, z = numbers(2, 4), numbers(2, 3, seed=1), numbers(3, 4, seed=2)
     assert dlgrad.addmm(x, y, z, beta=2, alpha=3).tolist() == (2 * x + 3 * (y @ z)).tolist()
@@ -216,3 +224,11 @@ def test_products_of_bfloat16_are_summed_in_pairs(shape: tuple[int, int, int]) -
     for left in (halves[0], turned[0]):
         for right in (halves[1], turned[1]):
             assert (left @ right).tolist() == exact
+
+
+def test_a_product_of_float32_keeps_denormals() -> None:
+    """Also of numbers that were bfloat16, which a processor may multiply in pairs without them."""
+    small = dlgrad.tensor([[2.0**-130] * 4] * 8).bfloat16().realize()
+    large = dlgrad.tensor([[2.0**100] * 40] * 4).bfloat16().realize()
+    found = (small.float() @ large.float()).tolist()
+    assert found == [[2.0**-28] * 40] * 8

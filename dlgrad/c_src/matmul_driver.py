@@ -47,14 +47,15 @@ static void add_thin_row(
     }
 }
 
-/* The runs in which the columns of a panel lie in the result. */
+/* The runs in which some columns lie in the result; where most are short, all columns as one
+   of no kind, whose places are looked up one after the other. */
 static int64_t find_result_runs(
-    const struct addresses *out, const struct panel *panel, struct run *runs)
+    const struct addresses *out, int64_t first, int64_t columns, struct run *runs)
 {
-    const int64_t count = find_runs(out->across, out->count, panel->first, panel->lanes, runs);
-    if (2 * count <= panel->lanes)
+    const int64_t count = find_runs(out->across, out->count, first, columns, runs);
+    if (count * RUN_WANTED <= columns)
         return count;
-    runs[0] = (struct run){0, panel->lanes, -1};
+    runs[0] = (struct run){0, columns, -1};
     return 1;
 }
 
@@ -97,28 +98,39 @@ static inline void fetch_runs(struct fetcher *fetcher)
     }
 }
 
-/* Sets up a fetcher for the memory of one access in a batch, in as many parts as there are
-   micro-tiles; for nothing, where the places are not in runs or too many for the nearer caches. */
-static void set_fetcher(
-    struct fetcher *fetcher, const struct problem *p, const void *memory, int64_t size,
-    int access, int64_t batch, const int64_t *first, int64_t first_count,
-    const int64_t *second, int64_t second_count, int64_t micro_tiles)
+/* The elements of one access that a tile touches in every batch: each line with each place. */
+struct area {
+    const void *memory;
+    int64_t size;                      /* bytes of an element */
+    int access;
+    const int64_t *lines, *places;     /* where they are, in elements */
+    int64_t line_count, place_count;
+};
+
+/* Sets up a fetcher for an area in one batch, in as many parts as there are micro-tiles.  It stays
+   empty where the elements are not in runs or too many for the nearer caches. */
+static inline __attribute__((always_inline)) void set_fetcher(
+    struct fetcher *fetcher, const struct problem *p, const struct area *area, int64_t batch,
+    int64_t micro_tiles)
 {
-    int64_t base = 0;
-    *fetcher = (struct fetcher){0};
-    if (batch >= p->batch.total || first_count * second_count > FETCHED_SIZE)
+    const int64_t *runs = area->lines, *along = area->places;
+    int64_t count = area->line_count, length = area->place_count, start;
+    if (count * length == 0 || count * length > FETCHED_SIZE)
         return;
-    const int is_turned = run_length(second, 1, second_count) < second_count;
-    if (is_turned && run_length(first, 1, first_count) < first_count)
-        return;
-    fill_table(p, access, &p->batch, batch, 1, &base);
-    base += p->strides[access * p->stride_count] + (is_turned ? first : second)[0];
-    fetcher->start = (const char *)memory + base * size;
-    fetcher->runs = is_turned ? second : first;
-    fetcher->count = is_turned ? second_count : first_count;
-    fetcher->each = parts(fetcher->count, micro_tiles);
-    fetcher->length = size * (is_turned ? first_count : second_count);
-    fetcher->size = size;
+    if (run_length(along, 1, length) < length) {
+        runs = area->places, along = area->lines;
+        count = area->place_count, length = area->line_count;
+        if (run_length(along, 1, length) < length)
+            return;
+    }
+    fill_table(p, area->access, &p->batch, batch, 1, &start);
+    start += p->strides[area->access * p->stride_count] + along[0];
+    fetcher->start = (const char *)area->memory + start * area->size;
+    fetcher->runs = runs;
+    fetcher->count = count;
+    fetcher->each = parts(count, micro_tiles);
+    fetcher->length = length * area->size;
+    fetcher->size = area->size;
 }
 
 /* One tile at work, for one block of k. */
@@ -134,21 +146,29 @@ struct tile_work {
     struct fetcher fetchers[3];        /* of the rows, the columns and the result */
 };
 
+/* Sets up the fetchers for a batch, if there is such. */
 static void set_fetchers(struct tile_work *work, int64_t batch)
 {
+    const struct problem *const p = work->p;
     const struct side *const sides[] = {work->row, work->column};
     const struct addresses *const out = work->out;
     const int64_t micro_tiles = work->row->panel_count * work->column->panel_count;
-    for (int s = 0; s < 2; s++)
-        if (sides[s]->plain && !sides[s]->stays)
-            set_fetcher(
-                &work->fetchers[s], work->p, sides[s]->plain, sizeof(element),
-                sides[s]->at.accesses[0], batch, sides[s]->at.across[0], sides[s]->lanes,
-                sides[s]->at.along[0], sides[s]->steps, micro_tiles);
-    set_fetcher(
-        &work->fetchers[2], work->p, work->buffers[RESULT_BUFFER], RESULT_SIZE,
-        RESULT_ACCESS, batch, out->along[0], work->row->lanes, out->across[0],
-        work->column->lanes, micro_tiles);
+    if (batch >= p->batch.total)
+        return;
+    for (int s = 0; s < 2; s++) {
+        const struct side *const side = sides[s];
+        const struct area area = {
+            side->plain, sizeof(element), side->at.accesses[0],
+            side->at.across[0], side->at.along[0], side->lanes, side->steps,
+        };
+        if (side->plain && !side->stays)
+            set_fetcher(&work->fetchers[s], p, &area, batch, micro_tiles);
+    }
+    const struct area result = {
+        work->buffers[RESULT_BUFFER], RESULT_SIZE, RESULT_ACCESS,
+        out->along[0], out->across[0], work->row->lanes, work->column->lanes,
+    };
+    set_fetcher(&work->fetchers[2], p, &result, batch, micro_tiles);
 }
 
 /* The sums of one micro-tile, whose rows are `pitch` apart. */
@@ -205,11 +225,7 @@ static void do_near_tile(
     struct tile_work *work, struct run *runs, int64_t pitch, element *accumulators)
 {
     const struct side *const row = work->row, *const column = work->column;
-    int64_t run_count = find_runs(work->out->across, work->out->count, 0, column->lanes, runs);
-    if (4 * run_count > column->lanes) {
-        run_count = 1;
-        runs[0] = (struct run){0, column->lanes, -1};
-    }
+    const int64_t run_count = find_result_runs(work->out, 0, column->lanes, runs);
     for (int64_t i = 0; i < row->panel_count; i++) {
         const struct panel *const left = &row->panels[i];
         for (int64_t j = 0; j < column->panel_count; j++)
@@ -240,8 +256,8 @@ static __attribute__((noinline)) void do_tile(
     for (int64_t j = 0; j < column->panel_count; j++) {
         const struct panel *const right = &column->panels[j];
         struct landing *const landing = &landings[j];
-        landing->run_count =
-            is_last || STORES_SUMS ? find_result_runs(out, right, landing->runs) : 0;
+        landing->run_count = is_last || STORES_SUMS
+            ? find_result_runs(out, right->first, right->lanes, landing->runs) : 0;
         landing->is_straight = STORES_SUMS && landing->run_count == 1
             && landing->runs[0].steps == 1 && landing->runs[0].count == COLUMNS;
     }
@@ -270,7 +286,7 @@ static __attribute__((noinline)) void do_thin_tile(
         for (int64_t j = 0; j < column->panel_count; j++) {
             const struct panel *const right = &column->panels[j];
             struct run *const runs = landings[j].runs;
-            const int64_t run_count = find_result_runs(out, right, runs);
+            const int64_t run_count = find_result_runs(out, right->first, right->lanes, runs);
             finish(buffers, scalars, out, i, 1, right->first, runs, run_count,
                    sums + right->first, 0);
         }

@@ -51,6 +51,7 @@ struct chunk {
 struct panel {
     int64_t first, lanes, width, place;
     enum way way;
+    int is_dense;             /* the lanes are neighbours, in every access */
     int is_spread;            /* the chunks take every second element, as under a stride of 2 */
     int64_t chunk_count;
     struct chunk *chunks;
@@ -93,6 +94,18 @@ struct side {
         const struct panel *panel, int64_t first, int64_t last, element *to);
 };
 
+/* True if the steps are a few long runs of memory.  A run at the edge of a block may look like
+   one where in truth the steps stand still, so each is asked. */
+static int are_steps_long(const struct side *side)
+{
+    if (side->step_run_count * 4 * LANES > side->steps)
+        return 0;
+    for (int64_t r = 0; r < side->step_run_count; r++)
+        if (side->step_runs[r].steps != 1)
+            return 0;
+    return 1;
+}
+
 /* How to pack a panel: vectors of lanes, or transposing, or element by element.  The costs are
    measured, in half cycles; a vector costs more where it is likely to cross lines of cache. */
 static enum way choose_way(const struct side *side, const struct panel *panel)
@@ -111,13 +124,9 @@ static enum way choose_way(const struct side *side, const struct panel *panel)
 /* The same for columns of which so few rows make use that packing would cost more. */
 static enum way choose_thin_way(const struct side *side, const struct panel *panel)
 {
-    const int64_t *const across = side->at.across[0] + panel->first;
-    if (panel->lanes == COLUMNS && panel->chunk_count == VECTORS
-            && across[COLUMNS - 1] - across[0] == COLUMNS - 1)
+    if (panel->is_dense && panel->lanes == COLUMNS)
         return UNPACKED_LANES;
-    if (side->step_run_count * 4 * LANES <= side->steps && side->step_runs[0].steps == 1)
-        return UNPACKED_STEPS;
-    return choose_way(side, panel);
+    return are_steps_long(side) ? UNPACKED_STEPS : choose_way(side, panel);
 }
 
 /* True for rows that the micro-kernel can read where they lie: along k, evenly apart, so that
@@ -125,9 +134,9 @@ static enum way choose_thin_way(const struct side *side, const struct panel *pan
 static int are_rows_direct(const struct side *side, const struct panel *panel)
 {
     const int64_t *const across = side->at.across[0] + panel->first;
-    const int64_t step = across[ROWS - 1] - across[ROWS - 2];
     if (panel->lanes != ROWS || side->step_run_count != 1 || side->step_runs[0].steps != 1)
         return 0;
+    const int64_t step = across[1] - across[0];
     return step * (int64_t)sizeof(element) % CROWDED != 0
         && run_length(across, step, ROWS) == ROWS;
 }
@@ -181,6 +190,7 @@ SMALL static void set_tile(const struct problem *p, struct side *side, int64_t t
         panel->place = at * p->lane_size + LANES * side->panel_count++;
         panel->chunks = chunk;
         panel->chunk_count = 0;
+        panel->is_dense = 0;
         const int64_t *const across = side->at.across[0] + at;
         panel->is_spread = side->plain && panel->lanes > 1 && across[1] - across[0] == 2;
         if (panel->is_spread) {
@@ -190,6 +200,7 @@ SMALL static void set_tile(const struct problem *p, struct side *side, int64_t t
         }
         const int64_t found =
             find_runs(side->at.across, side->at.count, at, panel->lanes, runs);
+        panel->is_dense = found == 1 && runs[0].steps == all;
         for (int64_t r = 0; r < found; r++) {
             if (runs[r].steps != all && !side->any_steps) {
                 panel->chunk_count = 0;
@@ -371,7 +382,7 @@ static int64_t copy_chunks(
 """
 
 PACKING = """\
-/* Packs steps [first, last) of a panel of operand SIDE, which are all steps if BY_STEPS. */
+/* Packs steps [first, last) of a panel, which are all steps if BY_STEPS. */
 static void pack_SIDE(
     void *const *buffers, const double *scalars, const struct side *side,
     const struct panel *panel, int64_t first, int64_t last, element *restrict to)

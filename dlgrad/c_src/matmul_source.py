@@ -60,6 +60,7 @@ SHARED_SIZE = 1 << 21  # the same where all threads share them
 STRIP = 64  # steps along k that a fused operand is computed for before its transpose
 THIN_ROWS = 3  # for so few, columns are not packed
 DIRECT_COLUMNS = 128  # for no more, rows are read where they lie instead of being packed
+RUN_WANTED = 4  # columns of a run of the result; a loop along shorter ones gains nothing
 CROWDED = 2048  # bytes: at multiples of it lines meet in the same few places of a cache
 SWEEP = 8  # steps of all panels that are read at a time
 FREE_ACCESSES = 2  # of more, only runs along which every access advances get vector code
@@ -147,6 +148,7 @@ def _constants(gemm: Gemm, tile: Tile, caps: Caps) -> str:
         "THIN_DEPTH": 8 * depth,
         "UNPACKED_COLUMNS": UNPACKED_COLUMNS,
         "DIRECT_COLUMNS": DIRECT_COLUMNS,
+        "RUN_WANTED": RUN_WANTED,
         "CROWDED": CROWDED,
         "A_PLAIN": _plain_buffer(gemm.a, gemm),
         "B_PLAIN": _plain_buffer(gemm.b, gemm),
@@ -169,11 +171,9 @@ def _constants(gemm: Gemm, tile: Tile, caps: Caps) -> str:
 
 
 def _accesses(*values: Expr | Stmt) -> list[int]:
-    """The numbers of the accesses of expressions and statements, each once."""
-    found = []
+    """The numbers of the accesses of expressions and statements, each once, stores first."""
+    found = [value.access for value in values if isinstance(value, Store)]
     for value in values:
-        if isinstance(value, Store):
-            found.append(value.access)
         if isinstance(value, (Let, Store)):
             value = value.value
         assert isinstance(value, Expr)
@@ -183,7 +183,7 @@ def _accesses(*values: Expr | Stmt) -> list[int]:
 
 def _with_own_names(gemm: Gemm) -> Gemm:
     """The same with parameter names that meet none of the template's own."""
-    taken = _words("".join((PACKING, PLAIN_STEPS, FUSED_STEPS, EPILOGUE)))
+    taken = _words("".join((PACKING, PLAIN_STEPS, FUSED_LANES, FUSED_STEPS, EPILOGUE)))
     parameters = tuple(
         replace(p, name=f"{p.name}_data") if p.name in taken else p for p in gemm.parameters
     )

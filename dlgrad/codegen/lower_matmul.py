@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from dlgrad.codegen.kernel import (
+    Alu,
     Caps,
     Expr,
     Gemm,
@@ -34,6 +35,7 @@ from dlgrad.codegen.lower_values import (
 from dlgrad.dtype import DType
 from dlgrad.lazy.graph import Contraction, Node, Places
 from dlgrad.lazy.group import Group, squeezed_strides
+from dlgrad.lazy.ops import ElementwiseOps
 from dlgrad.lazy.schedule import Schedule
 from dlgrad.lazy.shape import Shape, View, contiguous_strides
 
@@ -198,9 +200,14 @@ class MatmulKernel(Values):
         return self.call(gemm)
 
     def operand(self, node: Node) -> Expr:
-        if id(node) in self.schedule.repeated:
-            return self.compute(node, None)
-        return self.value(node)
+        value = (self.compute if id(node) in self.schedule.repeated else self.value)(node, None)
+        if not isinstance(value, Load) or node.dtype.is_half:
+            return value
+        if self.parameters[value.buffer].dtype.is_half:
+            # The cast stays, though a load has widened: whoever asked for a product of float32
+            # gets one, and not that of a processor's pairs of bfloat16, where denormals are 0.
+            return Alu(ElementwiseOps.CAST, (value,), value.dtype)
+        return value
 
     def extents(self, kind: str) -> list[int]:
         return [s for s, other in zip(self.sizes, self.kinds, strict=True) if other == kind]
