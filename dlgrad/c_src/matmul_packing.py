@@ -192,7 +192,10 @@ SMALL static void set_tile(const struct problem *p, struct side *side, int64_t t
         panel->chunk_count = 0;
         panel->is_dense = 0;
         const int64_t *const across = side->at.across[0] + at;
-        panel->is_spread = side->plain && panel->lanes > 1 && across[1] - across[0] == 2;
+        const int64_t step = side->at.count && panel->lanes > 1 ? across[1] - across[0] : 1;
+        panel->is_spread = side->plain && step == 2;
+        if (step > 2 && run_length(across, step, panel->lanes) == panel->lanes)
+            continue; /* each lane by itself: a vector would hold one */
         if (panel->is_spread) {
             panel->chunk_count = find_spread(across, panel->lanes, chunk);
             chunk += panel->chunk_count;
