@@ -10,24 +10,36 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from dlgrad.core.base import TensorBase, grad_mode, make, node_of
+from dlgrad.core.autocasting import autocast_dtypes, fresh_casts, without_blocks
+from dlgrad.core.base import TensorBase, grad_mode, make, node_of, requires_grad
+from dlgrad.core.refusals import (
+    name_of,
+    not_to_be_differentiated,
+    replaced_outside,
+    unclear_write,
+)
 from dlgrad.core.signatures import (
     holds_only_tensors,
     shorten,
     show,
     show_arguments,
+    show_autocast,
     signature,
     structure_changed,
 )
-from dlgrad.core.storage import Storage, pending_storages, realize
+from dlgrad.core.storage import Storage, only_own, pending_storages, realize
+from dlgrad.core.torch_script import add_names
 from dlgrad.core.trees import Leaf, flatten, unflatten
 from dlgrad.core.watched import Watched
 from dlgrad.dtype import DType
-from dlgrad.errors import CaptureError, OutOfScopeError
+from dlgrad.errors import CaptureError
+from dlgrad.helpers import ForkSafeLock
 from dlgrad.lazy import graph
 from dlgrad.lazy.ops import BufferOps
 from dlgrad.lazy.shape import Shape, View
@@ -41,6 +53,8 @@ __all__ = ["Jit", "current_capture", "jit"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_capturing = ForkSafeLock()  # who captures holds it
+
 
 # The decorator ----------------------------------------------------------------------------------
 
@@ -53,15 +67,21 @@ class Jit(Generic[P, R]):
             raise TypeError(f"jit takes a function or a module, not {type(function).__name__}")
         functools.update_wrapper(self, function)
         self.function = function
-        self.reset()
+        self.warming = 0  # threads that run the function before there is a capture
+        self._forget()
 
     def __repr__(self) -> str:
         return f"<dlgrad.jit of {getattr(self.function, '__name__', self.function)}>"
 
     def reset(self) -> None:
         """Forgets the capture; the next call warms up, and the one after captures anew."""
+        with _capturing.held, engine.evaluation():  # not while another thread replays
+            self._forget()
+
+    def _forget(self) -> None:
+        """As if there was no call yet."""
         self.calls = 0
-        self.capture: Capture | None = None
+        self.capture: Capture | None = None  # set when all else of a capture is there
         self.replay: Replay | None = None
         self.direct: Callable[..., Any] | None = None
 
@@ -69,50 +89,88 @@ class Jit(Generic[P, R]):
         """A method: every instance gets a capture of its own."""
         if instance is None:
             return self
-        bound: Jit[..., R] = Jit(self.function.__get__(instance, owner))
-        name = self.function.__name__
-        if instance.__dict__.setdefault(f"__jit_{name}", bound) is bound:
-            return bound
-        return instance.__dict__[f"__jit_{name}"]
+        name = f"__jit_{getattr(self.function, '__qualname__', '')}"
+        bound: Jit[..., R] | None = instance.__dict__.get(name)
+        method = self.function.__get__(instance, owner)
+        if bound is None or bound.function != method:  # a copied instance has that of another
+            bound = Jit(method)
+            if name in instance.__dict__:
+                instance.__dict__[name] = bound
+            bound = instance.__dict__.setdefault(name, bound)
+        return bound
+
+    def __reduce__(self) -> Any:
+        """A copy is of the function alone: what was captured belongs to this one's memory."""
+        owner = getattr(self.function, "__self__", None)
+        name = getattr(self.function, "__name__", "")
+        if isinstance(getattr(type(owner), name, None), Jit):
+            return getattr, (owner, name)
+        module, path = getattr(self, "__module__", ""), getattr(self, "__qualname__", "-")
+        try:
+            if operator.attrgetter(path)(sys.modules[module]) is self:
+                return path
+        except (AttributeError, KeyError):
+            pass
+        return Jit, (self.function,)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if self.direct is not None and not kwargs:
-            result = self.direct(*args)
+        direct = self.direct
+        if direct is not None and not kwargs:
+            result = direct(*args)
             if result is not NotImplemented:
                 return result  # type: ignore[no-any-return]
         if current_capture() is not None:
             return self.function(*args, **kwargs)
         if grad_mode.differentiated:
-            self.refuse_differentiation()
-        if self.replay is not None and not kwargs and self.fits(args):
-            return self.play(args)  # type: ignore[arg-type]
-        tensors: list[TensorBase] = []
-        structure = flatten((args, kwargs), tensors)
-        if self.replay is None:
-            self.calls += 1
-            if self.calls == 1:
-                result = self.function(*args, **kwargs)
-                realize(pending_storages())
-                return result
-            return self.record(structure, tensors)
-        self.check(structure, tensors)
-        return self.play(tensors)
+            raise not_to_be_differentiated(self.function)
+        capture = self.capture
+        if capture is None:
+            result = self.start(args, kwargs)
+        elif not kwargs and self.fits(args):
+            result = self.play(args, capture)  # type: ignore[arg-type]
+        else:
+            tensors: list[TensorBase] = []
+            self.check(flatten((args, kwargs), tensors), tensors)
+            result = self.play(tensors, capture)
+        # Another thread may have captured, or forgotten, the function meanwhile.
+        return self(*args, **kwargs) if result is NotImplemented else result
 
     # Recording ----------------------------------------------------------------------------------
 
-    def record(self, structure: Any, tensors: list[TensorBase]) -> R:
+    def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call before there is a capture; NotImplemented where there is one now."""
+        with _capturing.held:
+            if self.capture is not None:
+                return NotImplemented
+            self.calls += 1
+            if self.calls > 1 and not self.warming:
+                return self.record(args, kwargs)
+            self.warming += 1
+        try:
+            result = self.function(*args, **kwargs)
+            realize(pending_storages())
+            return result
+        finally:
+            with _capturing.held:
+                self.warming -= 1
+
+    def record(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         """Runs the function and keeps what it launched."""
+        tensors: list[TensorBase] = []
+        structure = flatten((args, kwargs), tensors)
         self.structure = structure
         self.only_tensors = holds_only_tensors(structure)
         self.signature = [signature(tensor) for tensor in tensors]
         self.by_position = self.only_tensors and structure == flatten((tuple(tensors), {}), [])
         self.grad_enabled = grad_mode.enabled
+        self.autocast = autocast_dtypes()
         self.watched = Watched(self.function)
         realize(pending_storages())
-        inputs = self.private_inputs(tensors, self.watched.storages())
+        outside = self.watched.storages()
+        inputs = self.private_inputs(tensors, outside)
         args, kwargs = unflatten(structure, list(inputs))
         capture = Capture()
-        with capture.recording():
+        with capture.recording(), fresh_casts(), only_own():
             result = self.function(*args, **kwargs)
             realize(pending_storages())
             outputs: list[TensorBase] = []
@@ -130,23 +188,25 @@ class Jit(Generic[P, R]):
         memory_in = [tensor._storage.memory() for tensor in inputs]
         memory_out = [copy._storage.memory() for copy in copies]
         self.replay = Replay(capture.runs, memory_in, memory_out)
-        self.check_written(inputs, tensors)
+        self.check_written(inputs, tensors, outside)
         found = [
             (weakref.ref(output._storage), output._storage.memory()) if is_whole(output) else None
             for output in outputs
         ]
         del result, outputs, args, kwargs  # what lives on has another owner
         self.leave_out_copies(capture, copying, found, memory_in, memory_out)
-        self.capture = capture
         apart = {id(memory) for memory in memory_in + memory_out}
         self.held = held_storages(m for m in self.replay.buffers if id(m) not in apart)
         self.writes = bool(self.replay.written) or any(self.replay.overwrites)
         self.overwritten = [i for i, written in enumerate(self.replay.overwrites) if written]
-        self.direct = self.direct_call(tensors)
+        direct = self.direct_call(tensors, capture)
         # The tensors that go to the caller are not those that a replay will write.
         shown = [self.copy_out(copy) for copy in copies]
         realize([copy._storage for copy in shown])
         value: R = unflatten(self.result, list(shown))
+        capture.runs.clear()  # with the memory of these arguments and results
+        self.replay.buffers = [m for m in self.replay.buffers if id(m) not in apart]
+        self.capture, self.direct = capture, direct
         return value
 
     def leave_out_copies(
@@ -181,42 +241,46 @@ class Jit(Generic[P, R]):
     def private_inputs(tensors: Sequence[TensorBase], others: set[int]) -> list[TensorBase]:
         """The arguments, each with memory that only it shows from the first element on.
 
-        `others` are the ids of storages that the function knows also from elsewhere.
+        They are copies, since the function may know an argument also from elsewhere: from a
+        list, another function, a default.  Only those that a gradient goes to are themselves;
+        for them `others` are the ids of storages that the function surely knows.
         """
         seen = set(others)
         inputs = []
         for tensor in tensors:
-            if not is_whole(tensor) or id(tensor._storage) in seen:
+            is_itself = requires_grad(tensor) and is_whole(tensor)
+            if not is_itself or id(tensor._storage) in seen:
                 tensor = make(graph.copy(node_of(tensor)))
             realize([tensor._storage])
             seen.add(id(tensor._storage))
             inputs.append(tensor)
         return inputs
 
-    def check_written(self, inputs: Sequence[TensorBase], tensors: Sequence[TensorBase]) -> None:
-        """CaptureError where the function changes an argument that it was given as a copy."""
+    def check_written(
+        self, inputs: Sequence[TensorBase], tensors: Sequence[TensorBase], outside: set[int]
+    ) -> None:
+        """Hands on what the function changed in the copies that it was given.
+
+        CaptureError where it is not clear what would have to change: see `refuse_written`.
+        """
         assert self.replay is not None
+        changed = []
         written = zip(self.replay.overwrites, inputs, tensors, strict=True)
         for position, (is_written, given, tensor) in enumerate(written):
             others = [*tensors[:position], *tensors[position + 1 :]]
-            if is_written and (given is not tensor or shares_storage(tensor, others)):
-                self.refuse_written(position)
-
-    def refuse_differentiation(self) -> None:
-        name = getattr(self.function, "__name__", "the function")
-        raise CaptureError(
-            f"{name} is captured, and what a capture gives has no history, so its derivative would "
-            f"be zero; let the transform of dlgrad.func have {name}.function, or capture the "
-            "transformed function: dlgrad.jit(dlgrad.func.grad(...))"
-        )
-
-    def refuse_written(self, position: int) -> None:
-        name = getattr(self.function, "__name__", "the function")
-        raise CaptureError(
-            f"{name} changes its tensor argument {position} in place, which is a view of a part of "
-            "a tensor, or is given twice, or is also read from outside the arguments; pass a "
-            "whole tensor, once, or return the new value instead"
-        )
+            is_unclear = (
+                not is_whole(tensor)
+                or shares_storage(tensor, others)
+                or id(tensor._storage) in outside
+            )
+            if is_written and is_unclear:
+                raise unclear_write(self.function, position)
+            if is_written and given is not tensor:
+                changed.append((tensor._storage, given))
+        for storage, given in changed:
+            node = graph.view_on(given._storage.node, View.contiguous(storage.shape))
+            storage.replace(graph.copy(node), 0)
+        realize([storage for storage, _ in changed])
 
     @staticmethod
     def copy_out(tensor: TensorBase) -> TensorBase:
@@ -224,23 +288,29 @@ class Jit(Generic[P, R]):
         copied: TensorBase = make(graph.copy(node_of(tensor)))
         return copied
 
-    def direct_call(self, tensors: Sequence[TensorBase]) -> Callable[..., Any] | None:
+    def direct_call(
+        self, tensors: Sequence[TensorBase], capture: Capture
+    ) -> Callable[..., Any] | None:
         """A function that replays without Python, where the backend makes one.
 
         For functions of tensors that depend on nothing but their arguments, and whose result is
         a tensor or a tuple of them.
         """
-        assert self.replay is not None and self.capture is not None
+        assert self.replay is not None
         conditions = self.watched.conditions()
         is_tuple = self.result == (tuple, [Leaf] * len(self.outputs))
         is_plain = self.by_position and (is_tuple or self.result is Leaf)
-        is_pure = not (self.held or self.writes or self.capture.refreshes)
-        if conditions is None or not is_plain or not is_pure or not all(map(is_whole, tensors)):
+        is_lasting = any(id(memory) in self.replay.read_first for memory in self.replay.written)
+        is_pure = not (self.held or self.overwritten or is_lasting or capture.refreshes)
+        if self.autocast or conditions is None or not (is_plain and is_pure):
+            return None
+        if not all(map(is_whole, tensors)):
             return None
         backend = self.replay.backend
         modes = [
             Condition(grad_mode, "enabled", self.grad_enabled),
             Condition(grad_mode, "differentiated", False),
+            without_blocks(),
         ]
         results = [
             self.new_result(Buffer(backend, nbytes), shape, dtype)
@@ -271,11 +341,15 @@ class Jit(Generic[P, R]):
                 or tensor._storage.node.device != device
             ):
                 return False
-        return grad_mode.enabled is self.grad_enabled and self.watched.is_same()
+        return (
+            grad_mode.enabled is self.grad_enabled
+            and autocast_dtypes() == self.autocast
+            and self.watched.is_same()
+        )
 
     def check(self, structure: Any, tensors: list[TensorBase]) -> None:
         """CaptureError if anything differs from what was captured."""
-        name = getattr(self.function, "__name__", "the function")
+        name = name_of(self.function)
         hint = (
             "; for such inputs call its .function(...), which runs without jit, or call its "
             ".reset() to capture it anew"
@@ -298,6 +372,11 @@ class Jit(Generic[P, R]):
                 f"{'on' if self.grad_enabled else 'off'}, and they are now "
                 f"{'on' if grad_mode.enabled else 'off'}{hint}"
             )
+        if autocast_dtypes() != self.autocast:
+            raise CaptureError(
+                f"{name} was captured {show_autocast(self.autocast)}, and is now called "
+                f"{show_autocast(autocast_dtypes())}{hint}"
+            )
         difference = self.watched.difference()
         if difference is not None:
             key, before, now = difference
@@ -315,9 +394,11 @@ class Jit(Generic[P, R]):
             return True
         return structure_changed(structure, self.structure)
 
-    def play(self, tensors: Sequence[TensorBase]) -> R:
-        assert self.replay is not None and self.capture is not None
+    def play(self, tensors: Sequence[TensorBase], capture: Capture) -> Any:
+        """The results of a replay; NotImplemented where the capture is another now."""
         with engine.evaluation():  # the launches share memory between two calls
+            if self.capture is not capture or self.replay is None:
+                return NotImplemented
             if self.held:
                 self.take_in_writes()
             inputs = [
@@ -327,19 +408,18 @@ class Jit(Generic[P, R]):
             if self.writes:
                 for position in self.overwritten:
                     if not is_whole(tensors[position]) or inputs.count(inputs[position]) > 1:
-                        self.refuse_written(position)
+                        raise unclear_write(self.function, position)
                 self.announce_writes(inputs)
-            for refresh in self.capture.refreshes:
+            for refresh in capture.refreshes:
                 refresh()
             backend = self.replay.backend
             outputs = [Buffer(backend, nbytes) for _, _, nbytes in self.outputs]
             self.replay.run(inputs, outputs)
-        results: list[Any] = [
-            self.new_result(memory, shape, dtype)
-            for memory, (shape, dtype, _) in zip(outputs, self.outputs, strict=True)
-        ]
-        value: R = results[0] if self.result is Leaf else unflatten(self.result, results)
-        return value
+            results: list[Any] = [
+                self.new_result(memory, shape, dtype)
+                for memory, (shape, dtype, _) in zip(outputs, self.outputs, strict=True)
+            ]
+            return results[0] if self.result is Leaf else unflatten(self.result, results)
 
     def take_in_writes(self) -> None:
         """Brings what was written to captured tensors since into the memory of the capture."""
@@ -349,7 +429,7 @@ class Jit(Generic[P, R]):
             storage = reference()
             if storage is None:
                 if id(memory) in self.replay.read_first:
-                    self.refuse_replaced()
+                    raise replaced_outside(self.function)
             elif storage.node.op is not BufferOps.BUFFER or storage.node.arg is not memory:
                 written.append((storage, memory))
         if written:
@@ -357,14 +437,6 @@ class Jit(Generic[P, R]):
         for storage, memory in written:
             if storage.node.arg is not memory:
                 restore(storage, memory)
-
-    def refuse_replaced(self) -> None:
-        name = getattr(self.function, "__name__", "the function")
-        raise CaptureError(
-            f"a tensor that {name} reads from outside its arguments is gone or was replaced by "
-            "another since the capture (by model.to(...), x.data = ..., or .grad = None where "
-            f"gradients add up); write into it instead (copy_(), zero_()), or call {name}.reset()"
-        )
 
     def announce_writes(self, inputs: Sequence[Buffer]) -> None:
         """Evaluates pending work that still has to read what the replay overwrites.
@@ -441,29 +513,6 @@ def restore(storage: Storage, memory: Buffer) -> None:
         )
 
 
-def _absent(name: str) -> Callable[..., Any]:
-    """A name of `torch.jit` that dlgrad has not, and what to use."""
-
-    def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise OutOfScopeError(
-            f"dlgrad has no TorchScript, so there is no jit.{name}: a model is the Python code "
-            "that it is. @dlgrad.jit captures a training step; dlgrad.save and dlgrad.load keep "
-            "weights"
-        )
-
-    return refuse
-
-
-def _in_eager_mode() -> bool:
-    """False: there is no TorchScript."""
-    return False
-
-
-def _as_it_is(function: Callable[P, R] | None = None, **options: Any) -> Any:
-    """The function itself: there is no TorchScript that it could be left out of."""
-    return function if function is not None else _as_it_is
-
-
 def jit(function: Callable[P, R]) -> Jit[P, R]:
     """Makes a function of tensors that is captured on its second call and replayed after.
 
@@ -473,11 +522,12 @@ def jit(function: Callable[P, R]) -> Jit[P, R]:
     (parameters, optimizer state, running statistics) are changed by every replay.
 
     Raises CaptureError when shapes, dtypes, devices or Python values differ from those
-    captured (also values that the function reads from outside: numbers, strings, tensors by
-    identity, the training mode of modules), and when the function moves data between Python
-    and the device (from the second call on).  A smaller last batch is another shape:
-    `DataLoader(drop_last=True)` leaves it out.  `.reset()` captures anew, and `.function` is
-    the function without jit.
+    captured (also values that the function reads from outside: numbers, strings, dtypes, tensors
+    by identity, the training mode of modules; whether gradients and autocast are on), and when
+    the function moves data between Python and the device (from the second call on).  A smaller
+    last batch is another shape: `DataLoader(drop_last=True)` leaves it out.  `.reset()` captures
+    anew, and `.function` is the function without jit.  A copy (`copy.deepcopy` of a module with
+    such a method, pickle) captures for itself.
 
     What it cannot see: a Python value that is computed inside the function from something
     that changes, such as a clock or Python's own random numbers.
@@ -485,9 +535,4 @@ def jit(function: Callable[P, R]) -> Jit[P, R]:
     return Jit(function)
 
 
-for _name in ("script", "trace", "trace_module", "load", "save", "freeze"):
-    setattr(jit, _name, _absent(_name))
-for _name in ("is_scripting", "is_tracing"):
-    setattr(jit, _name, _in_eager_mode)
-for _name in ("export", "ignore", "unused", "script_if_tracing"):
-    setattr(jit, _name, _as_it_is)
+add_names(jit)

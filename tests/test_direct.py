@@ -198,6 +198,30 @@ def test_what_is_not_plain_is_left_to_python(make):
     assert f.direct is None
 
 
+def test_more_arguments_and_results_than_c_has_room_for():
+    tensors = [dlgrad.full((2,), float(i)).realize() for i in range(60)]
+    empty = dlgrad.zeros(0).realize()
+    f = dlgrad.jit(lambda *given: given[3] + given[4])
+    g = dlgrad.jit(lambda a, b: (a + 1, *[b + i for i in range(60)]))
+    for _ in range(4):
+        assert f(*tensors).tolist() == [7.0, 7.0]
+        assert g(tensors[1], empty)[0].tolist() == [2.0, 2.0]
+    assert f.direct is None and g.direct is None
+
+
+def test_autocast_is_looked_at():
+    x, y = pair()
+    f = captured(lambda a, b: a + b, x, y)
+    with dlgrad.autocast("cpu"):
+        assert f.direct(x, y) is NotImplemented
+    assert f.direct(x, y).tolist() == (x + y).tolist()
+    with dlgrad.autocast("cpu"):
+        g = dlgrad.jit(lambda a, b: a + b)
+        for _ in range(3):
+            g(x, y)
+        assert g.direct is None
+
+
 def test_reset_forgets_the_direct_way():
     x, y = pair()
     f = captured(lambda a, b: a + b, x, y)
@@ -317,6 +341,32 @@ def has_numpy():
     return importlib.util.find_spec("numpy") is not None
 
 
+def test_memory_between_kernels_is_lent_for_a_call():
+    x = dlgrad.rand(64, 64).realize()
+    f = captured(chain, x)
+    expected = f.function(x).tolist()
+    live = get_backend("cpu").runtime.memory()[0]
+    kept = f.direct(x)
+    assert kept.tolist() == expected
+    assert get_backend("cpu").runtime.memory()[0] <= live + kept._storage.nbytes
+    large = dlgrad.jit(lambda a: (a.sum(dim=0, keepdim=True) * 2 + a).cumsum(0) @ a)
+    wide = dlgrad.rand(500, 500).realize()
+    for _ in range(3):
+        large(wide)
+    assert large.direct is None  # a megabyte would be allocated at every call
+
+
+def test_a_capture_lets_go_of_its_arguments_and_results():
+    x = dlgrad.rand(1 << 20).realize()
+    runtime = get_backend("cpu").runtime
+    f = dlgrad.jit(lambda a: a * 3 + 1)
+    f(x)
+    live = runtime.memory()[0]
+    for _ in range(3):
+        f(x)
+    assert runtime.memory()[0] < live + (1 << 20)
+
+
 def test_large_results_are_not_kept():
     x = dlgrad.rand(1 << 16).realize()
     f = captured(lambda a: a + 1, x)
@@ -340,18 +390,21 @@ def test_the_function_lives_as_long_as_it_is_called():
     del junk
 
 
-@pytest.mark.parametrize("is_pure", [True, False])
-def test_threads_that_share_a_function_get_their_own_numbers(is_pure):
-    """Without a lock, results between the kernels of an impure replay are the other thread's."""
+def chain(a):
+    """Several kernels, and memory for what lies between them."""
+    return ((a @ a).sum(dim=0, keepdim=True) @ a).softmax(dim=1)
 
-    def chain(a):
-        return a @ a if is_pure else ((a @ a).sum(dim=0, keepdim=True) @ a).softmax(dim=1)
 
+@pytest.mark.parametrize("kernels", ["one", "several", "several, with a tensor from outside"])
+def test_threads_that_share_a_function_get_their_own_numbers(kernels):
+    """Else what lies between the kernels of one replay would be the other thread's."""
+    outside = dlgrad.ones(64, 64).realize()
+    functions = {"one": lambda a: a @ a, "several": chain}
     arguments = [(dlgrad.rand(64, 64) * (i + 1) / 8).realize() for i in range(3)]
-    f = dlgrad.jit(chain)
+    f = dlgrad.jit(functions.get(kernels, lambda a: chain(a) + outside))
     for _ in range(2):
         f(arguments[0])
-    assert (f.direct is not None) == is_pure
+    assert (f.direct is not None) == (kernels in functions)
     expected = [f(a).tolist() for a in arguments]
     wrong = []
 
@@ -376,7 +429,7 @@ def test_no_memory_is_pythons_error():
     replay = f.replay
     slots_ = [place if place >= 0 else len(replay.addresses) - 1 for place in replay.places]
     refused = backend.replayer(
-        direct.Captured(replay.sequence, replay.addresses, [], [(x, slots_[0])], results, False)
+        direct.Captured(replay.sequence, replay.addresses, [], [(x, slots_[0])], results, [], False)
     )
     live = backend.runtime.memory()[0]
     assert refused(x) is NotImplemented

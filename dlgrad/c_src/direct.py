@@ -31,6 +31,7 @@ _MOST_SLOTS = 32  # DG_MOST_SLOTS
 # nobody has them any more: with their nodes and memory they are most of what a result costs.
 _SPARES = 2  # DG_SPARES
 _MOST_SPARE_BYTES = 1 << 16
+_MOST_LENT_BYTES = 1 << 18  # in a call, for what lies between its kernels
 _ATTRIBUTE, _ITEM, _SLOT = range(3)  # kinds of a `dg_condition`
 _ONE_FOR_ALL, _MEMBER, _REFERENCE, _ADDRESS = range(4)  # kinds of a `dg_field`
 
@@ -105,8 +106,11 @@ class Direct:
         """A function that plays the `records` (address, how many) for other tensors.
 
         It answers NotImplemented where something is not as it was captured.  None where it
-        would be more than C is prepared for.
+        would be more than C is prepared for, or where what lies between the kernels is so large
+        that it is better allocated once.
         """
+        if sum(nbytes for nbytes, _ in captured.lent) > _MOST_LENT_BYTES:
+            return None
         if max(map(len, (captured.addresses, captured.arguments, captured.results))) > _MOST_SLOTS:
             return None
         kept: list[Any] = [*conditions, captured.sequence]
@@ -134,9 +138,10 @@ class Direct:
             laid_out([n for condition in conditions for n in _condition(condition)]),
             laid_out([n for argument in arguments for n in argument]),
             laid_out(results),
+            laid_out([number for lent in captured.lent for number in lent]),
             laid_out(captured.addresses),
             records[0],
-            len(conditions), len(captured.arguments), len(captured.results),
+            len(conditions), len(captured.arguments), len(captured.results), len(captured.lent),
             len(captured.addresses), records[1], threads, int(captured.is_tuple),
         ]  # fmt: skip
         at = laid_out(header)

@@ -129,14 +129,21 @@ struct dg_result {
     int64_t oldest;           /* of the spares */
 };
 
+/* Memory for what lies between the kernels, lent for the time of a call. */
+struct dg_lent {
+    int64_t nbytes, slot;
+};
+
 struct dg_replayed {
     const struct dg_layout *layout;
     const struct dg_condition *conditions;
     const struct dg_argument *arguments;
     struct dg_result *results;
+    const struct dg_lent *lent;
     const void *const *addresses; /* of all slots; the replay fills in those of its own memory */
     const struct dg_record *records;
-    int64_t condition_count, argument_count, result_count, slot_count, record_count, threads;
+    int64_t condition_count, argument_count, result_count, lent_count;
+    int64_t slot_count, record_count, threads;
     int64_t is_tuple; /* whether the results are a tuple, or the only one by itself */
 };
 
@@ -292,8 +299,23 @@ static dg_object *dg_new_tensor(const struct dg_layout *at, struct dg_result *re
     return failed ? NULL : members[DG_TENSOR];
 }
 
-/* Allocates the results that have no spare storage and runs the launches; returns whether there
-   was memory for both. */
+/* Runs the launches with memory for what lies between them; returns whether there was memory. */
+static int dg_run_lent(const struct dg_replayed *replay, void **slots) {
+    int64_t lent = 0;
+    int done = 0;
+    for (; lent < replay->lent_count; lent++) {
+        slots[replay->lent[lent].slot] = dg_allocate(replay->lent[lent].nbytes);
+        if (!slots[replay->lent[lent].slot])
+            break;
+    }
+    if (lent == replay->lent_count)
+        done = !dg_run(replay->records, replay->record_count, slots, NULL, replay->threads, NULL);
+    while (lent-- > 0)
+        dg_free(slots[replay->lent[lent].slot], replay->lent[lent].nbytes);
+    return done;
+}
+
+/* Allocates the results that have no spare storage and runs; returns whether there was memory. */
 static int dg_run_replay(const struct dg_replayed *replay, dg_object *const *spares, void **slots) {
     int64_t done = 0;
     for (; done < replay->result_count; done++) {
@@ -305,8 +327,7 @@ static int dg_run_replay(const struct dg_replayed *replay, dg_object *const *spa
             break;
         slots[result->slot] = block;
     }
-    if (done == replay->result_count &&
-        dg_run(replay->records, replay->record_count, slots, NULL, replay->threads, NULL) == 0)
+    if (done == replay->result_count && dg_run_lent(replay, slots))
         return 1;
     while (done-- > 0)
         if (!spares[done])

@@ -9,17 +9,18 @@ block is open.  The lists are PyTorch's of its CUDA devices, and are the same on
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 from dlgrad.core.apply import cast
 from dlgrad.core.arguments import refuse_argument
 from dlgrad.core.base import TensorBase, grad_mode
 from dlgrad.dtype import DType, bfloat16, float16, float32, float64, promote_types
-from dlgrad.helpers import warn
-from dlgrad.runtime.device import BACKENDS
+from dlgrad.helpers import ForkSafeLock, warn
+from dlgrad.runtime.device import BACKENDS, Condition
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,8 +45,7 @@ SINGLE = _names(
     "softmax softmin softplus sum tan triplet_margin_loss"
 )
 WIDEST = _names(
-    "addcdiv addcmul atan2 bilinear cross dot grid_sample index_put scatter_add tensordot "
-    "vdot"
+    "addcdiv addcmul atan2 bilinear cross dot grid_sample index_put scatter_add tensordot vdot"
 )
 
 
@@ -53,14 +53,50 @@ class State(threading.local):
     """What this thread's blocks say: a half dtype for each kind of device that casts."""
 
     def __init__(self) -> None:
-        self.dtypes: dict[str, DType] = {}
+        self.dtypes: dict[str, DType] = {}  # never changed, only replaced
         self.cached = True
         self.depth = 0
         # Of each leaf that wants a gradient: the leaf, its version, and it in half precision.
         self.casts: dict[tuple[int, DType], tuple[TensorBase, int, TensorBase]] = {}
 
 
+class _Blocks:
+    """How many blocks are open, in all threads: quick to look at where none is."""
+
+    __slots__ = ("open", "_lock")
+
+    def __init__(self) -> None:
+        self.open = 0
+        self._lock = ForkSafeLock()
+
+    def count(self, more: int) -> None:
+        with self._lock.held:
+            self.open += more
+
+
 _state = State()
+_blocks = _Blocks()
+
+
+def autocast_dtypes() -> dict[str, DType]:
+    """The half dtype for each kind of device, as this thread's blocks say; not to be changed."""
+    return _state.dtypes
+
+
+def without_blocks() -> Condition:
+    """What must stay as it is for no block to be open anywhere."""
+    return Condition(_blocks, "open", 0)
+
+
+@contextlib.contextmanager
+def fresh_casts() -> Iterator[None]:
+    """In the block, weights that were cast before it are cast anew."""
+    before = _state.casts
+    _state.casts = {}
+    try:
+        yield
+    finally:
+        _state.casts = before
 
 
 # Functions that cast ----------------------------------------------------------------------------
@@ -195,11 +231,13 @@ class autocast:
             dtypes[self.device] = self.fast_dtype
         _state.dtypes, _state.cached = dtypes, self.cache_enabled
         _state.depth += 1
+        _blocks.count(1)
         return self
 
     def __exit__(self, *error: object) -> None:
         _state.dtypes, _state.cached = self._before.pop()
         _state.depth -= 1
+        _blocks.count(-1)
         if _state.depth == 0:
             _state.casts.clear()
 

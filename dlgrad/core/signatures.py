@@ -10,6 +10,7 @@ from typing import Any
 
 from dlgrad.core.base import TensorBase
 from dlgrad.core.watched import changed
+from dlgrad.dtype import DType
 
 
 def signature(tensor: TensorBase) -> tuple[Any, ...]:
@@ -39,6 +40,12 @@ def show_argument(structure: Any) -> str:
         inner = ", ".join(map(show_argument, items))
         return f"[{inner}]" if issubclass(kind, list) else f"({inner})"
     return shorten(structure)
+
+
+def show_autocast(dtypes: dict[str, DType]) -> str:
+    """What `autocast_dtypes` gave."""
+    shown = ", ".join(f"{dtype.name} on {kind}" for kind, dtype in dtypes.items())
+    return f"with autocast to {shown}" if shown else "without autocast"
 
 
 def shorten(value: Any) -> str:

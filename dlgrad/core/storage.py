@@ -12,8 +12,10 @@ its inputs.
 
 from __future__ import annotations
 
+import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dlgrad.core.tracing import TRACED, no_value
@@ -138,10 +140,38 @@ def note_import(nbytes: int) -> None:
         realize(pending_storages())
 
 
+class _Own(threading.local):
+    """The storages that may be pending because of this thread, in a block of `only_own`."""
+
+    watched: list[weakref.ref[Storage]] | None = None
+
+
+_own = _Own()
+_blocks = 0  # of `only_own`, in all threads
+
+
+@contextmanager
+def only_own() -> Iterator[None]:
+    """In the block, pending is what this thread made or wrote in it; one thread at a time.
+
+    What is captured must not evaluate what other threads happen to have pending meanwhile.
+    """
+    global _blocks
+    _own.watched = []
+    _blocks += 1
+    try:
+        yield
+    finally:
+        _blocks -= 1
+        _own.watched = None
+
+
 def _watch(reference: weakref.ref[Storage]) -> None:
     """Adds a new storage to those that may be pending; forgets the others now and then."""
     global _watched, _watch_limit
     _watched.append(reference)
+    if _blocks and _own.watched is not None:
+        _own.watched.append(reference)
     if len(_watched) > _watch_limit:
         _watched = [storage_ref for storage_ref in _watched if _is_pending(storage_ref())]
         _watch_limit = max(10_000, 2 * len(_watched))
@@ -153,7 +183,8 @@ def _is_pending(storage: Storage | None) -> bool:
 
 def pending_storages() -> list[Storage]:
     """The living storages whose contents are not computed yet."""
-    found = [reference() for reference in _watched]
+    watched = _watched if _own.watched is None else _own.watched
+    found = [reference() for reference in watched]
     return [storage for storage in found if storage is not None and _is_pending(storage)]
 
 
@@ -161,4 +192,5 @@ def evaluate_pending() -> None:
     """Evaluates, together, everything that living storages still owe."""
     global _watched
     realize(pending_storages())
-    _watched = []
+    if _own.watched is None:
+        _watched = []

@@ -13,10 +13,11 @@ from operator import getitem
 from types import CodeType
 from typing import Any, NamedTuple
 
+from dlgrad import dtype
 from dlgrad.core.base import TensorBase
 from dlgrad.runtime.device import Condition
 
-_PLAIN = (bool, int, float, str, bytes, type(None))
+_PLAIN = (bool, int, float, str, bytes, dtype.DType, type(None))
 _GONE = (KeyError, ValueError)  # a global that is not there (now), a cell that is empty
 
 
@@ -109,16 +110,22 @@ def watched_values(function: Callable[..., Any]) -> dict[str, Any]:
 def places(function: Callable[..., Any]) -> list[Place]:
     """Where the function's own code finds values.
 
-    Looks into closure cells, globals and the object of a method, one level deep.
+    Looks into closure cells, globals and the object of a method, one level deep.  The default
+    dtype is a global that every function may read.
     """
+    while isinstance(function, functools.partial):
+        function = function.func
+    called: Any = type(function).__call__
+    if hasattr(called, "__code__") and modes_of(function) is None:
+        function = called.__get__(function)  # an object that can be called, and is no module
     code = getattr(function, "__code__", None)
+    default = Place("the default dtype", vars(dtype), "_default_dtype")
     is_method = getattr(function, "__self__", None) is not None
     if code is None:
         name = "the module"
-        return [
-            Place(name, function, "__self__") if is_method else Place(name, {name: function}, name)
-        ]
-    found: list[Place] = []
+        place = (function, "__self__") if is_method else ({name: function}, name)
+        return [Place(name, *place), default]
+    found = [default]
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         found.append(Place(name, cell, "cell_contents"))
     for name in global_names(code):

@@ -181,15 +181,19 @@ class Replay:
         """A function that replays without Python; see `Backend.replayer`.
 
         `arguments` and `results` are tensors like those of a call, in the order of the buffers.
+        What else is written must be nobody's but the replay's.
         """
         last = len(self.addresses) - 1
         slots = [last if place < 0 else place for place in self.places]
         placed = list(zip((*arguments, *results), slots, strict=True))
         count = len(arguments)
-        captured = Captured(
-            self.sequence, self.addresses, conditions, placed[:count], placed[count:], is_tuple
+        lent = [(b.nbytes, self.slots[id(b)]) for b in self.written if b.nbytes]
+        return self.backend.replayer(
+            Captured(
+                self.sequence, self.addresses, conditions, placed[:count], placed[count:], lent,
+                is_tuple,
+            )  # fmt: skip
         )
-        return self.backend.replayer(captured)
 
     def run(self, inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> None:
         """Runs all launches over the memory of `inputs` and `outputs`."""

@@ -61,7 +61,8 @@ class Captured(NamedTuple):
     """A captured function of tensors that changes nothing but its results.
 
     Each argument and each result is a tensor like those of later calls, over all of its memory,
-    and the slot of its address.
+    and the slot of its address.  `lent` are bytes and slot of memory that is needed for the time
+    of a call.
     """
 
     sequence: Any  # what Backend.prepare returned
@@ -69,6 +70,7 @@ class Captured(NamedTuple):
     conditions: Sequence[Condition]  # under which a replay is right
     arguments: Sequence[tuple[Any, int]]
     results: Sequence[tuple[Any, int]]
+    lent: Sequence[tuple[int, int]]
     is_tuple: bool  # whether the results come as a tuple, or as the only one by itself
 
 
