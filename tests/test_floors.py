@@ -29,14 +29,15 @@ FLOORS = {
     ),
     5: "runtime.engine runtime.plan runtime.capture profiler",
     6: (
-        "core.apply core.arguments core.autocasting core.base core.batching core.composing "
-        "core.conversion core.creation core.device_type core.dims core.dlpack core.environment "
-        "core.formatting core.gradients core.host core.in_place_methods core.inplace "
-        "core.inplace_views core.interchange core.joint core.later core.methods core.older_types "
-        "core.place_gradients core.plain_answers core.python_functions core.refusals "
-        "core.signatures core.storage core.tape core.templates core.tensor_functions "
-        "core.torch_script core.tracing core.trees core.watched operators.* matrix.* neural.* "
-        "files.* autograd.* func.* functional jit linalg random special tensor"
+        "core.apply core.arguments core.autocasting core.base core.batching "
+        "core.captured_memory core.composing core.conversion core.creation core.device_type "
+        "core.dims core.dlpack core.environment core.formatting core.gradients core.host "
+        "core.in_place_methods core.inplace core.inplace_views core.interchange core.joint "
+        "core.later core.methods core.older_types core.place_gradients core.plain_answers "
+        "core.python_functions core.refusals core.signatures core.storage core.tape "
+        "core.templates core.tensor_functions core.torch_script core.tracing core.trees "
+        "core.watched operators.* matrix.* neural.* files.* autograd.* func.* functional jit "
+        "linalg random special tensor"
     ),
     7: (
         "cuda cuda.amp accelerator amp backends.* distributed mps multiprocessing testing utils.* "

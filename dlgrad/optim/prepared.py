@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dlgrad.core.captured_memory import held_storages, is_whole
 from dlgrad.core.storage import Storage, evaluate_pending
-from dlgrad.jit import held_storages, is_whole
 from dlgrad.lazy.ops import BufferOps
 from dlgrad.runtime.capture import Replay
 from dlgrad.runtime.device import Buffer, set_transfer_hook
