@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from dlgrad.core.autocasting import autocast_dtypes, fresh_casts, without_blocks
-from dlgrad.core.base import TensorBase, grad_mode, make, node_of, requires_grad
+from dlgrad.core.base import TensorBase, grad_mode, make, node_of, requires_grad, transforms
 from dlgrad.core.captured_memory import (
     as_whole,
     held_storages,
@@ -315,7 +315,7 @@ class Jit(Generic[P, R]):
         backend = self.replay.backend
         modes = [
             Condition(grad_mode, "enabled", self.grad_enabled),
-            Condition(grad_mode, "differentiated", False),
+            transforms.none_open(),
             without_blocks(),
         ]
         results = [

@@ -19,8 +19,8 @@ from dlgrad.core.apply import cast
 from dlgrad.core.arguments import refuse_argument
 from dlgrad.core.base import TensorBase, grad_mode
 from dlgrad.dtype import DType, bfloat16, float16, float32, float64, promote_types
-from dlgrad.helpers import ForkSafeLock, warn
-from dlgrad.runtime.device import BACKENDS, Condition
+from dlgrad.helpers import warn
+from dlgrad.runtime.device import BACKENDS, Blocks, Condition
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,22 +60,8 @@ class State(threading.local):
         self.casts: dict[tuple[int, DType], tuple[TensorBase, int, TensorBase]] = {}
 
 
-class _Blocks:
-    """How many blocks are open, in all threads: quick to look at where none is."""
-
-    __slots__ = ("open", "_lock")
-
-    def __init__(self) -> None:
-        self.open = 0
-        self._lock = ForkSafeLock()
-
-    def count(self, more: int) -> None:
-        with self._lock.held:
-            self.open += more
-
-
 _state = State()
-_blocks = _Blocks()
+_blocks = Blocks()
 
 
 def autocast_dtypes() -> dict[str, DType]:
@@ -85,7 +71,7 @@ def autocast_dtypes() -> dict[str, DType]:
 
 def without_blocks() -> Condition:
     """What must stay as it is for no block to be open anywhere."""
-    return Condition(_blocks, "open", 0)
+    return _blocks.none_open()
 
 
 @contextlib.contextmanager
@@ -231,13 +217,13 @@ class autocast:
             dtypes[self.device] = self.fast_dtype
         _state.dtypes, _state.cached = dtypes, self.cache_enabled
         _state.depth += 1
-        _blocks.count(1)
+        _blocks.change(1)
         return self
 
     def __exit__(self, *error: object) -> None:
         _state.dtypes, _state.cached = self._before.pop()
         _state.depth -= 1
-        _blocks.count(-1)
+        _blocks.change(-1)
         if _state.depth == 0:
             _state.casts.clear()
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 from dlgrad.core.storage import Storage
 from dlgrad.lazy import graph
 from dlgrad.lazy.shape import Shape, View
+from dlgrad.runtime.device import Blocks
 
 if TYPE_CHECKING:
     from dlgrad.core.tape import Entry
@@ -41,6 +42,7 @@ class LeafHooks(NamedTuple):
 
 
 grad_mode = GradMode()
+transforms = Blocks()  # of `dlgrad.func` that run the function that they were given
 
 
 class TensorBase:

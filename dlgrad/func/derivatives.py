@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 from dlgrad.autograd.modes import enable_grad
 from dlgrad.autograd.walk import fitted, reachable, walk
 from dlgrad.core.apply import cast, filled, move
-from dlgrad.core.base import TensorBase, grad_mode, node_of, requires_grad, view_of
+from dlgrad.core.base import (
+    TensorBase,
+    grad_mode,
+    node_of,
+    requires_grad,
+    transforms,
+    view_of,
+)
 from dlgrad.core.tape import edge_of
 from dlgrad.core.trees import flatten, map_tensors, unflatten
 from dlgrad.errors import DTypeError, ShapeError
@@ -57,10 +64,12 @@ class Level:
         """The result of the function to differentiate."""
         before = grad_mode.differentiated
         grad_mode.differentiated = True
+        transforms.change(1)
         try:
             return func(*args, **kwargs)
         finally:
             grad_mode.differentiated = before
+            transforms.change(-1)
 
     def wanted_outside(self, tensors: Sequence[Tensor]) -> bool:
         """Whether what the tensors are made of leads to leaves that are not of this call."""

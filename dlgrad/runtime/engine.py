@@ -24,7 +24,14 @@ from dlgrad.lazy import graph
 from dlgrad.lazy.graph import Node
 from dlgrad.lazy.memory import FREE, NEW
 from dlgrad.lazy.ops import BufferOps, MovementOps
-from dlgrad.runtime.device import Backend, Buffer, Condition, get_backend, opened_backends
+from dlgrad.runtime.device import (
+    Backend,
+    Blocks,
+    Buffer,
+    Condition,
+    get_backend,
+    opened_backends,
+)
 from dlgrad.runtime.report import is_timed, report_time
 from dlgrad.runtime.timeline import span
 
@@ -62,12 +69,14 @@ class _Recording(threading.local):
 
 
 _recording = _Recording()
+_recorders = Blocks()
 
 
 def set_recorder(recorder: Recorder | None) -> Recorder | None:
     """Makes `recorder` see what this thread evaluates; returns the one before."""
     before = _recording.recorder
     _recording.recorder = recorder
+    _recorders.change((recorder is not None) - (before is not None))
     return before
 
 
@@ -77,8 +86,8 @@ def current_recorder() -> Recorder | None:
 
 
 def unrecorded() -> Condition:
-    """What must stay as it is for no recorder to be there."""
-    return Condition(_recording, "recorder", None)
+    """What must stay as it is for no thread to have a recorder."""
+    return _recorders.none_open()
 
 
 def evaluation() -> AbstractContextManager[object]:
