@@ -305,7 +305,7 @@ class Jit(Generic[P, R]):
         assert self.replay is not None
         conditions = self.watched.conditions()
         is_tuple = self.result == (tuple, [Leaf] * len(self.outputs))
-        is_plain = self.by_position and (is_tuple or self.result is Leaf)
+        is_plain = self.by_position and self.outputs and (is_tuple or self.result is Leaf)
         is_lasting = any(id(memory) in self.replay.read_first for memory in self.replay.written)
         is_pure = not (self.held or self.overwritten or is_lasting or capture.refreshes)
         if self.autocast or conditions is None or not (is_plain and is_pure):
