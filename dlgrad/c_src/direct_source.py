@@ -46,6 +46,7 @@ static struct dg_python {
 enum { DG_EQUAL = 2, DG_MOST_ARGUMENTS = 6, DG_MOST_SLOTS = 32 };
 enum { DG_MEMORY, DG_NODE, DG_STORAGE, DG_TENSOR, DG_MEMBERS }; /* what a tensor consists of */
 enum { DG_ONE_FOR_ALL, DG_MEMBER, DG_REFERENCE, DG_ADDRESS };   /* what is in a slot of these */
+enum { DG_ATTRIBUTE, DG_ITEM, DG_SLOT };                        /* where a condition looks */
 enum { DG_SPARES = 2 };
 
 void dg_set_python(const struct dg_python *table) {
@@ -90,8 +91,8 @@ struct dg_layout {
     int64_t reference_object;
 };
 
-/* Something that must be the very object that it was: the attribute `name` of its owner (kind
-   0), the item of a dict (1), or what is in the slot so many bytes from the head (2). */
+/* Something that must be the very object that it was: the attribute `name` of its owner, the
+   item of a dict, or what is in the slot so many bytes from the head. */
 struct dg_condition {
     int64_t kind;
     dg_object *owner;
@@ -162,9 +163,9 @@ static int dg_same(dg_object *a, dg_object *b) {
 
 static int dg_holds(const struct dg_condition *condition) {
     dg_object *found;
-    if (condition->kind == 2)
+    if (condition->kind == DG_SLOT)
         return dg_in(condition->owner, condition->offset) == condition->value;
-    if (condition->kind == 1) {
+    if (condition->kind == DG_ITEM) {
         found = python.item(condition->owner, condition->name);
     } else {
         found = python.attribute(condition->owner, condition->name);

@@ -22,6 +22,7 @@ from dlgrad.core.tracing import TRACED, no_value
 from dlgrad.lazy import graph
 from dlgrad.lazy.ops import BufferOps
 from dlgrad.runtime import engine
+from dlgrad.runtime.device import Blocks
 
 if TYPE_CHECKING:
     from dlgrad.dtype import DType
@@ -147,7 +148,7 @@ class _Own(threading.local):
 
 
 _own = _Own()
-_blocks = 0  # of `only_own`, in all threads
+_only_own = Blocks()
 
 
 @contextmanager
@@ -156,13 +157,12 @@ def only_own() -> Iterator[None]:
 
     What is captured must not evaluate what other threads happen to have pending meanwhile.
     """
-    global _blocks
     _own.watched = []
-    _blocks += 1
+    _only_own.change(1)
     try:
         yield
     finally:
-        _blocks -= 1
+        _only_own.change(-1)
         _own.watched = None
 
 
@@ -170,7 +170,7 @@ def _watch(reference: weakref.ref[Storage]) -> None:
     """Adds a new storage to those that may be pending; forgets the others now and then."""
     global _watched, _watch_limit
     _watched.append(reference)
-    if _blocks and _own.watched is not None:
+    if _only_own.open and _own.watched is not None:
         _own.watched.append(reference)
     if len(_watched) > _watch_limit:
         _watched = [storage_ref for storage_ref in _watched if _is_pending(storage_ref())]
